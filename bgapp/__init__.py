@@ -1,0 +1,40 @@
+"""bgapp: background jobs for Flask applications, on the database a team already has.
+
+Names are loaded on first use, so that a process that needs one of them does not pay for all.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bgapp.app import create_app as create_app
+    from bgapp.context import current_job as current_job
+    from bgapp.enqueue import run_background_job as run_background_job
+    from bgapp.enqueue import run_background_jobs as run_background_jobs
+    from bgapp.extension import BackgroundJobs as BackgroundJobs
+    from bgapp.extension import start as start
+    from bgapp.handle import JobHandle as JobHandle
+    from bgapp.scheduler import start_clock as start_clock
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BackgroundJobs": "bgapp.extension",
+    "JobHandle": "bgapp.handle",
+    "create_app": "bgapp.app",
+    "current_job": "bgapp.context",
+    "run_background_job": "bgapp.enqueue",
+    "run_background_jobs": "bgapp.enqueue",
+    "start": "bgapp.extension",
+    "start_clock": "bgapp.scheduler",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bgapp' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

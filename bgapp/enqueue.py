@@ -1,0 +1,190 @@
+"""The way in: `run_background_job` and its bulk form. Checked, stored, committed; then a wake-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bgapp import clock, lifecycle, newjob, queries, runtime as runtimes, wake
+from bgapp.errors import BadOption, JobRejected, QueueFull
+from bgapp.handle import JobHandle
+from bgapp.hostsession import after_commit, connection_of, refuse_self_lock
+from bgapp.inline import run_inline
+from bgapp.records import NewJob
+from bgapp.runtime import Runtime
+
+
+def run_background_job(
+    job_class: object,
+    method: str,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
+    retries: int | None = None,
+    delay: float | timedelta | datetime = 0,
+    priority: int | str = 0,
+    *,
+    queue: str = "default",
+    timeout: float | None = None,
+    backoff: float | str | None = None,
+    unique_key: str | None = None,
+    session: Any = None,
+) -> JobHandle:
+    """Ask for `job_class().method(*params)` to run in the background; return a handle at once.
+
+    job_class: a class, its dotted path, or a bare name that is unique in the allow-list.
+    params: positional (list) or named (dict) JSON values, checked against signature and type hints.
+    retries: further tries after the first, 0 to 100; 0 means at most once, more means at least once.
+    delay: seconds, a timedelta, or an aware datetime.
+    priority: -100 to 100, or low (-10), normal (0), high (10), critical (20); larger runs first.
+    timeout: seconds one attempt may take. backoff: seconds before the first retry, doubling; "5 fixed" keeps it.
+    unique_key: while a job with it waits or runs, that job is returned and `.created` is false.
+    session: your own SQLAlchemy session; the job appears if and when that commits.
+
+    Raises a subclass of JobRejected (nothing stored, one line in the errors log), DatabaseUnavailable.
+    """
+    runtime = runtimes.current()
+    wanted = {
+        "retries": retries,
+        "delay": delay,
+        "priority": priority,
+        "queue": queue,
+        "timeout": timeout,
+        "backoff": backoff,
+        "unique_key": unique_key,
+    }
+    return enqueue(runtime, job_class, method, params, wanted, session=session)
+
+
+def enqueue(
+    runtime: Runtime,
+    job_class: object,
+    method: object,
+    params: object,
+    wanted: Mapping[str, Any],
+    *,
+    session: Any = None,
+    created_by: str | None = None,
+) -> JobHandle:
+    """Do what `run_background_job` says for a given application; `wanted` holds its options by name."""
+    try:
+        now = clock.now()
+        new = newjob.build(
+            runtime.settings, runtime.allowlist, job_class, method, params, created_by=created_by, now=now, **wanted
+        )
+        return _store(runtime, new, absolute=isinstance(wanted.get("delay"), datetime), session=session)
+    except JobRejected as refusal:
+        runtime.tell_refusal(job_class, method, params, refusal)
+        raise
+
+
+def _store(runtime: Runtime, new: NewJob, *, absolute: bool, session: Any) -> JobHandle:
+    runtime.ready()
+    if session is not None:
+        return _store_with_session(runtime, new, absolute, session)
+    refuse_self_lock(runtime.database)
+    with runtime.database.write() as connection:
+        _refuse_when_full(runtime, connection, 1)
+        job_id, changes = lifecycle.add(connection, _by_database_time(runtime, connection, new, absolute))
+    runtime.tell(changes)
+    handle = JobHandle(runtime, job_id, created=bool(changes))
+    if runtime.settings.inline:
+        run_inline(runtime)
+    else:
+        wake.wake_for_work(runtime.settings.instance)
+    return handle
+
+
+def _store_with_session(runtime: Runtime, new: NewJob, absolute: bool, session: Any) -> JobHandle:
+    with connection_of(session, runtime.database) as connection:
+        _refuse_when_full(runtime, connection, 1)
+        job_id, changes = lifecycle.add(connection, _by_database_time(runtime, connection, new, absolute))
+
+    def committed() -> None:
+        with runtime.database.read() as reading:
+            stored = queries.job(reading, job_id) is not None
+        if stored:  # else a savepoint of the caller's was rolled back
+            runtime.tell(changes)
+            wake.wake_for_work(runtime.settings.instance)
+
+    after_commit(session, committed)
+    return JobHandle(runtime, job_id, created=bool(changes))
+
+
+def _by_database_time(runtime: Runtime, connection: Connection, new: NewJob, absolute: bool) -> NewJob:
+    """Count a relative delay from the database's clock: machines that share it may disagree about the time."""
+    now = runtime.database.clock(connection)
+    run_at = new.run_at if absolute and new.run_at > new.created_at else now + (new.run_at - new.created_at)
+    return replace(new, created_at=now, run_at=run_at)
+
+
+def _refuse_when_full(runtime: Runtime, connection: Connection, adding: int) -> None:
+    most = runtime.settings.max_queued
+    if most is not None and queries.waiting(connection, most + 1) + adding > most:
+        raise QueueFull(f"{most} jobs wait already, the most that BGAPP_MAX_QUEUED allows: try again later", "job")
+
+
+def run_background_jobs(jobs: Sequence[Mapping[str, Any]], *, session: Any = None) -> list[JobHandle]:
+    """Ask for many jobs at once, all or none; each a mapping of `run_background_job`'s arguments by name.
+
+    Raises as that does; the message begins with the place of the job at fault, such as `jobs[3]`.
+    """
+    runtime = runtimes.current()
+    now = clock.now()
+    news = [_one_of_many(runtime, number, wanted, now) for number, wanted in enumerate(jobs)]
+    if not news:
+        return []
+    runtime.ready()
+    if session is None:
+        refuse_self_lock(runtime.database)
+        with runtime.database.write() as connection:
+            ids, changes = _add_all(runtime, connection, news)
+        runtime.tell(changes)
+        if runtime.settings.inline:
+            run_inline(runtime)
+        else:
+            wake.wake_for_work(runtime.settings.instance)
+    else:
+        with connection_of(session, runtime.database) as connection:
+            ids, changes = _add_all(runtime, connection, news)
+
+        def committed() -> None:
+            runtime.tell(changes)
+            wake.wake_for_work(runtime.settings.instance)
+
+        after_commit(session, committed)
+    created = {change.job for change in changes}
+    return [JobHandle(runtime, job_id, created=job_id in created) for job_id in ids]
+
+
+def _add_all(runtime: Runtime, connection: Connection, news: list[NewJob]) -> tuple[list[int], list[lifecycle.Change]]:
+    _refuse_when_full(runtime, connection, len(news))
+    if all(new.unique_key is None for new in news):
+        return lifecycle.add_many(connection, news)
+    ids, changes = [], []
+    for new in news:
+        job_id, born = lifecycle.add(connection, new)
+        ids.append(job_id)
+        changes += born
+    return ids, changes
+
+
+def _one_of_many(runtime: Runtime, number: int, wanted: Mapping[str, Any], now: datetime) -> NewJob:
+    place = f"jobs[{number}]"
+    try:
+        if not isinstance(wanted, Mapping):
+            raise BadOption(f"{place} is a {type(wanted).__name__}, not a mapping of arguments by name", place)
+        given = dict(wanted)
+        job_class, method, params = given.pop("job_class", None), given.pop("method", None), given.pop("params", None)
+        unknown = sorted(set(given) - OPTIONS)
+        if unknown:
+            raise BadOption(f"{place} has no argument {unknown[0]!r}: known are {', '.join(sorted(OPTIONS))}", place)
+        return newjob.build(runtime.settings, runtime.allowlist, job_class, method, params, now=now, **given)
+    except JobRejected as refusal:
+        runtime.tell_refusal(wanted if not isinstance(wanted, Mapping) else job_class, "", None, refusal)
+        raise type(refusal)(f"{place}: {refusal}", refusal.argument) from refusal
+
+
+OPTIONS = frozenset({"retries", "delay", "priority", "queue", "timeout", "backoff", "unique_key"})

@@ -1,0 +1,216 @@
+"""This node: its folder in the instance, its random id, its locks and its wake-up channels.
+
+A node is one (instance folder, PID namespace). Every process of it holds `lock` shared; as long as anyone does,
+the node lives, and the kernel frees the lock however its holders end. A namespace's number alone proves nothing,
+because the kernel gives it out again; with the boot's id and a held lock it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bgapp import system
+from bgapp.errors import ConfigurationError
+
+FOLDER = "nodes"
+IDENTITY = "node.json"
+
+
+class Slot:
+    """The right to be a runner on this node, held as an OS lock; `number` names it."""
+
+    def __init__(self, number: int, lock: system.FileLock) -> None:
+        self.number = number
+        self._lock = lock
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class Node:
+    """One node's files. Made by `join`, or by `find` for a process that only wants to wake it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.id = folder.name
+        self._membership = system.FileLock(folder / "lock")
+
+    @classmethod
+    def join(cls, instance: Path) -> Node:
+        """Become a process of this node, making it where it does not exist; the lock is held until the end.
+
+        Raises ConfigurationError where the instance folder cannot be written.
+        """
+        nodes = instance / FOLDER
+        try:
+            nodes.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with _one_at_a_time(nodes):
+                node = cls._own(nodes) or cls._create(nodes)
+                node.take_membership()
+        except OSError as error:
+            raise ConfigurationError(f"the instance folder {instance} cannot be used: {error.strerror}") from error
+        return node
+
+    @classmethod
+    def _own(cls, nodes: Path) -> Node | None:
+        here = _identity()
+        return next((node for node in each(nodes.parent) if node.identity() == here), None)
+
+    @classmethod
+    def _create(cls, nodes: Path) -> Node:
+        node = cls(nodes / secrets.token_hex(8))
+        (node.folder / "entries").mkdir(parents=True, mode=0o700)
+        (node.folder / "wake").mkdir(mode=0o700)
+        (node.folder / IDENTITY).write_text(json.dumps(_identity()))
+        return node
+
+    def take_membership(self) -> None:
+        """Hold the node's lock in this process too; a forked process does this for itself."""
+        if not self._membership.held:
+            self._membership.try_shared()
+
+    def identity(self) -> dict[str, str] | None:
+        """Return boot id and PID namespace as written down; None where the file is missing or broken."""
+        try:
+            found = json.loads((self.folder / IDENTITY).read_text())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def is_dead(self) -> bool:
+        """Return whether no process of this node lives: its lock is free."""
+        probe = system.FileLock(self.folder / "lock")
+        try:
+            free = probe.try_exclusive()
+        except FileNotFoundError:
+            return True
+        probe.release()
+        return free
+
+    def remove(self) -> None:
+        """Forget a dead node's files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # Locks ---------------------------------------------------------------------------------------------------
+
+    def leader_lock(self) -> system.FileLock:
+        """Return the lock of the one app process that leads here."""
+        return system.FileLock(self.folder / "leader.lock")
+
+    def host_lock(self) -> system.FileLock:
+        """Return the lock of the runner host."""
+        return system.FileLock(self.folder / "host.lock")
+
+    def leaving_lock(self) -> system.FileLock:
+        """Return the lock under which a runner makes sure that it is not the last one before it leaves."""
+        return system.FileLock(self.folder / "leaving.lock")
+
+    def _slot_lock(self, number: int) -> system.FileLock:
+        return system.FileLock(self.folder / f"slot-{number}.lock")
+
+    def take_slot(self, limit: int) -> Slot | None:
+        """Take a free slot out of `limit`; None where all are held."""
+        for number in range(limit):
+            lock = self._slot_lock(number)
+            if lock.try_exclusive():
+                return Slot(number, lock)
+        return None
+
+    def held_slots(self, limit: int) -> list[int]:
+        """Return the numbers of the slots that runners hold."""
+        return [number for number in range(limit) if is_held(self._slot_lock(number))]
+
+    def write_runner(self, number: int, process: system.ProcessIdentity) -> None:
+        """Write which process holds a slot, for people who ask; the lock alone is what counts."""
+        (self.folder / f"slot-{number}.json").write_text(json.dumps([process.pid, process.ticks]))
+
+    def write_host(self, process: system.ProcessIdentity | None, generation: str) -> None:
+        """Write which process is the runner host and which generation of the code it loaded."""
+        if process is not None:
+            (self.folder / "host.json").write_text(json.dumps([process.pid, process.ticks, generation]))
+
+    def host(self) -> tuple[system.ProcessIdentity, str] | None:
+        """Return the living runner host and its generation, None where there is none."""
+        with contextlib.suppress(OSError, ValueError):
+            pid, ticks, generation = json.loads((self.folder / "host.json").read_text())
+            process = system.ProcessIdentity(pid, ticks)
+            return (process, generation) if system.is_alive(process) else None
+        return None
+
+    def runners(self, limit: int) -> list[tuple[int, system.ProcessIdentity]]:
+        """Return the slots that are held and the processes that hold them."""
+        found = []
+        for number in self.held_slots(limit):
+            with contextlib.suppress(OSError, ValueError):
+                pid, ticks = json.loads((self.folder / f"slot-{number}.json").read_text())
+                found.append((number, system.ProcessIdentity(pid, ticks)))
+        return found
+
+    # Wake-up channels ----------------------------------------------------------------------------------------
+
+    def channel(self, name: str) -> Path:
+        """Return the path of a wake-up channel: `leader`, `host`, `runner-N`, or `idle-N` while it is idle."""
+        return self.folder / "wake" / name
+
+    def has_leader(self) -> bool:
+        """Return whether an app process leads this node."""
+        return is_held(self.leader_lock())
+
+    def has_host(self) -> bool:
+        """Return whether a runner host lives."""
+        return is_held(self.host_lock())
+
+    # Attempts' entry files -----------------------------------------------------------------------------------
+
+    def entry_path(self, job_id: int, attempt: int) -> Path:
+        """Return the file in which an attempt's process writes who it is, and that it entered the method."""
+        return self.folder / "entries" / f"{job_id}-{attempt}"
+
+
+def is_held(lock: system.FileLock) -> bool:
+    """Return whether another process holds `lock` exclusively."""
+    try:
+        if not lock.try_shared():
+            return True
+    except FileNotFoundError:  # the node's folder is gone
+        return False
+    lock.release()
+    return False
+
+
+def each(instance: Path) -> Iterator[Node]:
+    """Yield every node that left files in this instance folder."""
+    try:
+        names = sorted(os.listdir(instance / FOLDER))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if (instance / FOLDER / name).is_dir():
+            yield Node(instance / FOLDER / name)
+
+
+def hostname() -> str:
+    """Return the machine's name, as the node's row shows it."""
+    return socket.gethostname()
+
+
+def _identity() -> dict[str, str]:
+    return {"boot_id": system.boot_id(), "pid_namespace": system.pid_namespace()}
+
+
+@contextmanager
+def _one_at_a_time(nodes: Path) -> Iterator[None]:
+    lock = system.FileLock(nodes / ".lock")
+    lock.wait_exclusive()
+    try:
+        yield
+    finally:
+        lock.release()

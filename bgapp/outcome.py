@@ -1,0 +1,105 @@
+"""What became of an attempt: the facts its runner saw, and the one place that judges them.
+
+Pure: no clock, no database, no process is touched here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bgapp.models import Reason, Status
+from bgapp.system import Ended
+
+CUT = 32 * 1024  # characters of an error or a traceback that are kept
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a child reported last: a result, an error it caught, or why it refused to begin."""
+
+    kind: str  # "result", "error" or "refused"
+    result: str | None = None  # JSON text, None where the method returned nothing that is JSON
+    note: str | None = None  # why a result is missing
+    error: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the runner saw of an attempt."""
+
+    ended: Ended | None  # None: its end was not seen, because the forker was lost
+    frame: Frame | None = None
+    stopped_for: Reason | None = None  # CANCELLED, TIMEOUT, or LOST for a runner that was told to stop now
+    frame_before_stop: bool = False  # the frame was read before the stop signal was sent
+    killed: bool = False  # SIGKILL had to be sent
+    not_created: str | None = None  # why no process could be made
+    timeout: float | None = None  # seconds, the limit that applied
+    leftovers: int = 0  # processes that the method left behind and that were ended
+    pid: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ends, ready to be written."""
+
+    status: Status  # COMPLETED, FAILED or CANCELLED
+    reason: Reason | None = None
+    error: str | None = None
+    traceback: str | None = None
+    result: str | None = None
+    pid: int | None = None
+    ended: Ended | None = None
+    may_retry: bool = True
+
+    @property
+    def not_started(self) -> bool:
+        return self.reason is Reason.NOT_STARTED
+
+
+def judge(facts: Facts) -> Outcome:
+    """Return what became of an attempt, in the order in which one fact outweighs another."""
+    if facts.not_created is not None:
+        error = f"the job's process could not be created: {facts.not_created}"
+        return Outcome(Status.FAILED, Reason.NOT_STARTED, error)
+    frame, ended, pid = facts.frame, facts.ended, facts.pid
+    if frame is not None and (facts.stopped_for is None or facts.frame_before_stop):
+        return _from_frame(frame, ended, pid)
+    if facts.stopped_for is not None:
+        return _from_stop(facts)
+    if ended is None:
+        return Outcome(Status.FAILED, Reason.LOST, "its forker was lost, and the job's process with it", pid=pid)
+    if ended.signal is not None:
+        return Outcome(Status.FAILED, Reason.LOST, _words_for(ended.signal), pid=pid, ended=ended)
+    error = f"the process ended by itself with exit code {ended.exit_code} and reported no result"
+    return Outcome(Status.FAILED, Reason.NO_RESULT, error, pid=pid, ended=ended)
+
+
+def _from_frame(frame: Frame, ended: Ended | None, pid: int | None) -> Outcome:
+    if frame.kind == "result":
+        return Outcome(Status.COMPLETED, result=frame.result, pid=pid, ended=ended)
+    if frame.kind == "refused":
+        return Outcome(Status.FAILED, Reason.NOT_ALLOWED, frame.error, pid=pid, ended=ended, may_retry=False)
+    return Outcome(Status.FAILED, Reason.ERROR, frame.error, frame.traceback, pid=pid, ended=ended)
+
+
+def _from_stop(facts: Facts) -> Outcome:
+    how = "did not end when asked and was killed" if facts.killed else "was ended"
+    if facts.stopped_for is Reason.CANCELLED:
+        return Outcome(Status.CANCELLED, Reason.CANCELLED, f"cancelled; it {how}", pid=facts.pid, ended=facts.ended)
+    if facts.stopped_for is Reason.TIMEOUT:
+        error = f"the time limit of {facts.timeout:g} s passed; it {how}"
+        return Outcome(Status.FAILED, Reason.TIMEOUT, error, pid=facts.pid, ended=facts.ended)
+    return Outcome(Status.FAILED, Reason.LOST, f"its runner was stopped; it {how}", pid=facts.pid, ended=facts.ended)
+
+
+def _words_for(signal: str) -> str:
+    causes = {
+        "SIGKILL": "killed (SIGKILL): by a person, by another program, or by the kernel for lack of memory",
+        "SIGTERM": "ended by SIGTERM that bgapp did not send: the machine or its service was stopped, or a person did it",
+        "SIGSEGV": "crashed (SIGSEGV): compiled code touched memory that it must not",
+        "SIGBUS": "crashed (SIGBUS): compiled code touched memory that is not there",
+        "SIGABRT": "aborted (SIGABRT): compiled code gave up",
+        "SIGXCPU": "ended by the kernel (SIGXCPU): its limit of CPU seconds was passed",
+    }
+    return f"the process was {causes.get(signal, f'ended by {signal}')}"

@@ -1,0 +1,182 @@
+"""The forker: a process without connection, lock or thread that makes each child and sees its end.
+
+The runner keeps one database connection, and SQLite forbids carrying one over a fork; so the runner forks this
+process first, opens its connection after that, and has this process fork. It adopts every orphan of the job, so
+that once a child is reaped, "no child left" proves that nothing of the attempt lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from flask import Flask
+
+from bgapp import system
+from bgapp.runner import child, frames
+from bgapp.system import posix
+
+LEFTOVER_GRACE = 1.0  # seconds between asking what a method left behind to end, and ending it
+STUCK_AFTER = 10.0  # seconds after SIGKILL that a process is reported as stuck in the kernel
+
+
+def main(control: socket.socket, app: Flask) -> NoReturn:
+    """Serve orders until the runner is gone. Never returns."""
+    code = 1
+    try:
+        _Forker(control, app).serve()
+        code = 0
+    except BaseException:  # the edge of a process: its traceback belongs in the host's log
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+class _Forker:
+    def __init__(self, control: socket.socket, app: Flask) -> None:
+        self._control = control
+        self._app = app
+        self._unpacker = frames.Unpacker()
+        self._descriptors: list[int] = []
+        self._child: int | None = None
+        system.set_name("bgapp-forker")
+        system.die_with_parent(os.getppid())
+        system.adopt_orphans()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # it ends with its runner, and not before
+        self._wake, wake_end = socket.socketpair()
+        self._wake.setblocking(False)
+        wake_end.setblocking(False)
+        self._wake_end = wake_end
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_end.fileno(), warn_on_full_buffer=False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._wake:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake.recv(4096)
+                    self._orphans()
+                elif not self._read_orders():
+                    return
+            if self._child is not None and posix.has_ended(self._child):
+                self._settle(self._child)
+
+    def _read_orders(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 4)
+        self._descriptors += descriptors
+        if not data:
+            return False
+        for message in self._unpacker.feed(data):
+            kind = message["kind"]
+            if kind == "start":
+                self._start(child.Order.from_message(message["order"]))
+            elif self._child is not None:
+                posix.signal_group(self._child, signal.SIGTERM if kind == "stop" else signal.SIGKILL)
+        return True
+
+    def _start(self, order: child.Order) -> None:
+        output, frames_to = self._descriptors[:2]
+        del self._descriptors[:2]
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._send({"kind": "not_created", "error": error.strerror or str(error)})
+        else:
+            if pid == 0:
+                self._be_child(order, output, frames_to, parent)
+            # Both do it: whoever comes first, the group exists before anyone may signal it.
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)
+            self._child = pid
+            self._send({"kind": "started", "pid": pid})
+        os.close(output)
+        os.close(frames_to)
+
+    def _be_child(self, order: child.Order, output: int, frames_to: int, parent: int) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            self._selector.close()
+            for end in (self._control, self._wake, self._wake_end):
+                end.close()
+            child.become(order, output, frames_to, parent)
+            child.run(self._app, order, child.Reporter(frames_to))
+        except BaseException:  # the edge of a process
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        child.finish()
+
+    def _settle(self, pid: int) -> None:
+        """A child ended: end what it left behind, prove that nothing is left, and tell."""
+        leftovers = self._ask_leftovers(pid)
+        if leftovers:
+            posix.signal_group(pid, signal.SIGKILL)  # while it is unreaped, the group's number is its own
+        _, status, usage = os.wait4(pid, 0)
+        self._child = None
+        self._end_orphans()
+        ended = posix.ended_from(status, usage)
+        self._send({"kind": "ended", "leftovers": leftovers, **vars(ended)})
+
+    def _orphans(self) -> set[int]:
+        """Return the living processes this one adopted; those that ended are reaped.
+
+        Whatever the job started and left is here, or descends from one that is: the kernel hands a dead process's
+        children over before it shows the death itself.
+        """
+        living = set()
+        for pid in posix.children(os.getpid()) - {self._child}:
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    living.add(pid)
+        return living
+
+    def _ask_leftovers(self, pid: int) -> int:
+        """Give what the method left behind a moment to act on SIGTERM; return how many processes there were."""
+        asked: set[int] = set()
+        deadline = time.monotonic() + LEFTOVER_GRACE
+        while (living := self._orphans()) and time.monotonic() < deadline:
+            if not asked:
+                posix.signal_group(pid, signal.SIGTERM)
+            for orphan in living - asked:
+                _signal(orphan, signal.SIGTERM)
+            asked |= living
+            time.sleep(0.005)
+        return len(asked)
+
+    def _end_orphans(self) -> None:
+        """Kill and reap adopted orphans until the kernel says that there is no child left (ECHILD)."""
+        stuck_at = time.monotonic() + STUCK_AFTER
+        while True:
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            for orphan in self._orphans():
+                _signal(orphan, signal.SIGKILL)
+            if time.monotonic() > stuck_at:
+                self._send({"kind": "stuck", "pids": sorted(posix.children(os.getpid()))})
+                stuck_at += STUCK_AFTER
+            time.sleep(0.002)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the runner is gone: so are we, in a moment
+            self._control.sendall(frames.pack(message))
+
+
+def _signal(pid: int, number: int) -> None:
+    # A child of this process keeps its number until this process reaps it, so this cannot meet another.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,292 @@
+"""A runner: one slot, one database connection, one job at a time, until there is nothing left to do.
+
+Each turn writes the last job's outcome and claims the next in one transaction; the pick itself is the claim, so
+there is never a job that is claimed by nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import BinaryIO
+
+from bgapp import attemptlog, clock, lifecycle, queries, rescue, system
+from bgapp.attemptwriter import AttemptLogWriter
+from bgapp.database import Database
+from bgapp.errors import DatabaseUnavailable, Fenced
+from bgapp.node import Node, Slot
+from bgapp.outcome import Outcome
+from bgapp.records import Claim, Owner
+from bgapp.runner.child import Order
+from bgapp.runner.children import Children
+from bgapp.runner.output import Output
+from bgapp.runner.supervise import Watch, secret_values, supervise
+from bgapp.runtime import Runtime
+from bgapp.stop import stop_asked
+
+LOOP_WAIT = {"sqlite": 0.1, "postgresql": 2.0}  # seconds a database call may wait inside the poll loop
+LONGEST_PAUSE = 5.0  # seconds between two tries to write an outcome
+RESCUE_INTERVAL = 1.0  # seconds, with no app process to do it
+RETRY_HORIZON = timedelta(hours=1)  # a retry due later than this waits for the next app process
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An attempt whose outcome is to be written."""
+
+    claim: Claim
+    outcome: Outcome
+
+
+class Runner:
+    """One runner's life. `children` must have been made before anything else was opened."""
+
+    def __init__(self, runtime: Runtime, node: Node, slot: Slot, children: Children, generation: str) -> None:
+        me = system.identify(os.getpid())
+        assert me is not None
+        self.runtime, self.node, self.slot, self.children = runtime, node, slot, children
+        self.owner = Owner(node.id, me, generation)
+        backend = "sqlite" if runtime.database.is_sqlite else "postgresql"
+        self.database = runtime.open_database(wait=LOOP_WAIT[backend], connections=1)
+        self._started = time.time()
+        self._leaving = False
+        self._mailbox = system.Mailbox(node.channel(f"runner-{slot.number}"))
+        self._idle: system.Mailbox | None = None
+        self._rescue_at = 0.0
+        self._file = _inode(self.database)
+        node.write_runner(slot.number, me)
+
+    def serve(self) -> None:
+        """Run jobs until it is time to leave."""
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        finished: Finished | None = None
+        idle_since = clock.monotonic()
+        try:
+            while True:
+                claimed = self._settle_and_claim(finished)
+                finished = None
+                if claimed is not None:
+                    self._close_idle()
+                    finished = self.run(claimed)
+                    idle_since = clock.monotonic()
+                elif self._must_leave(idle_since):
+                    return
+                else:
+                    self._wait(idle_since)
+        finally:
+            self._close_idle()
+            self._mailbox.close()
+            self.children.close()
+            self.database.dispose()
+
+    def _on_sigterm(self, *_: object) -> None:
+        self._leaving = True
+        system.post(self._mailbox.path)  # ends a wait that would sleep on
+
+    # Database -------------------------------------------------------------------------------------------------
+
+    def _settle_and_claim(self, finished: Finished | None) -> Claim | None:
+        """Write what ended and claim what is next, in one transaction; tries until the database takes it."""
+        pause = 0.01
+        while True:
+            try:
+                return self._try_settle_and_claim(finished)
+            except Fenced:
+                finished = None
+            except DatabaseUnavailable:
+                if finished is None and self._database_gone():
+                    self._leaving = True
+                    return None
+                time.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _try_settle_and_claim(self, finished: Finished | None) -> Claim | None:
+        claimed = None
+        with self.database.write() as connection:
+            now = self.database.clock(connection)
+            changes = []
+            if finished is not None:
+                changes += lifecycle.settle(connection, finished.claim, finished.outcome, now)
+            if not self._leaving and not self._stop_asked():
+                changes += lifecycle.promote(connection, now)
+                claimed, begun = lifecycle.claim(connection, self.owner, now)
+                changes += begun
+                if claimed is None and queries.generation(connection, self.node.id) != self.owner.generation:
+                    self._leaving = True  # the code is not the node's any more
+        self.runtime.tell(changes)
+        if finished is not None:
+            rescue.forget_entry(self.node, finished.claim.job, finished.claim.attempt)
+        return claimed
+
+    def _database_gone(self) -> bool:
+        """Return whether the SQLite file was deleted or replaced: its truth is not ours any more."""
+        return self._file is not None and _inode(self.database) != self._file
+
+    # One attempt ----------------------------------------------------------------------------------------------
+
+    def run(self, claimed: Claim) -> Finished | None:
+        """Run one claimed attempt; None where it turned out to be somebody else's by now."""
+        settings = self.runtime.settings
+        order = order_for(self.node, claimed)
+        hidden = secret_values(claimed, settings.secret_keys)
+        try:
+            with open_output(self.runtime, claimed, hidden) as output:
+                pulse = Pulse(self.database, claimed)
+                watch = Watch(self.children, pulse, self._mailbox, output, settings.kill_grace, hidden, self._stop_now)
+                outcome = supervise(claimed, order, watch)
+        except Fenced:
+            return None
+        if outcome.ended is None and not outcome.not_started:
+            self._leaving = True  # without a forker there is no next job
+            outcome = prove_dead(self.node, claimed)
+        return Finished(claimed, outcome)
+
+    def _stop_asked(self) -> bool:
+        return stop_asked(self.node, self._started) is not None
+
+    def _stop_now(self) -> bool:
+        return stop_asked(self.node, self._started) == "now"
+
+    # Idle -----------------------------------------------------------------------------------------------------
+
+    def _must_leave(self, idle_since: float) -> bool:
+        if self._leaving or self._stop_asked() or self._database_gone():
+            return True
+        if clock.monotonic() - idle_since < self.runtime.settings.runner_idle:
+            return False
+        return self._release_slot_unless_needed()
+
+    def _release_slot_unless_needed(self) -> bool:
+        """Leave the slot, unless this is the last runner and one is wanted: an app lives, or a retry is near."""
+        lock = self.node.leaving_lock()
+        if not lock.try_exclusive():
+            return False  # another is leaving at this moment: look again soon
+        try:
+            others = [n for n in self.node.held_slots(self.runtime.settings.max_running) if n != self.slot.number]
+            if not others and (self.node.has_leader() or self._retry_is_near()):
+                return False
+            self.slot.release()
+            return True
+        finally:
+            lock.release()
+
+    def _retry_is_near(self) -> bool:
+        try:
+            with self.database.read() as connection:
+                return queries.has_retry_soon(connection, self.node.id, self.database.clock(connection), RETRY_HORIZON)
+        except DatabaseUnavailable:
+            return True
+
+    def _wait(self, idle_since: float) -> None:
+        """Sleep until woken, or until the next job falls due, or until it is time to see whether to leave."""
+        if self._idle is None:
+            # Open for wake-ups first, then look once more: a job added in between is seen one way or the other.
+            self._idle = system.Mailbox(self.node.channel(f"idle-{self.slot.number}"))
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._idle.fileno(), selectors.EVENT_READ)
+            selector.register(self._mailbox.fileno(), selectors.EVENT_READ)
+            selector.register(self.children.fileno(), selectors.EVENT_READ)
+            for key, _ in selector.select(self._sleep(idle_since)):
+                if key.fd == self.children.fileno():
+                    self._leaving = any(news.kind == "lost" for news in self.children.news()) or self._leaving
+        self._idle.drain()
+        self._mailbox.drain()
+        self._rescue_if_alone()
+
+    def _sleep(self, idle_since: float) -> float:
+        until_idle = max(RESCUE_INTERVAL, idle_since + self.runtime.settings.runner_idle - clock.monotonic())
+        try:
+            with self.database.read() as connection:
+                due = queries.next_due(connection)
+                now = self.database.clock(connection)
+        except DatabaseUnavailable:
+            return RESCUE_INTERVAL
+        seconds = until_idle if due is None else min(until_idle, max(0.0, (due - now).total_seconds()))
+        return seconds if self.node.has_leader() else min(seconds, RESCUE_INTERVAL)
+
+    def _rescue_if_alone(self) -> None:
+        """With no app process alive, settle this node's dead attempts here."""
+        if self._rescue_at > clock.monotonic() or self.node.has_leader():
+            return
+        self._rescue_at = clock.monotonic() + RESCUE_INTERVAL
+        try:
+            self.runtime.tell(rescue.rescue(self.database, self.node))
+        except DatabaseUnavailable:
+            return
+
+    def _close_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
+
+
+class Pulse:
+    """A claimed attempt's link to the database."""
+
+    def __init__(self, database: Database, claimed: Claim) -> None:
+        self._database = database
+        self._claim = claimed
+
+    def cancel_requested(self) -> bool:
+        with self._database.read() as connection:
+            asked = queries.cancel_requested(connection, self._claim.job, self._claim.token)
+        if asked is None:
+            raise Fenced(f"job {self._claim.job} is no longer this runner's")
+        return asked
+
+    def renew(self, pid: int | None, progress: str | None) -> None:
+        with self._database.write() as connection:
+            lifecycle.renew(connection, self._claim, self._database.clock(connection), pid, progress)
+
+
+@contextmanager
+def open_output(
+    runtime: Runtime, claimed: Claim, secrets: frozenset[str], viewer: BinaryIO | None = None
+) -> Iterator[Output]:
+    """Open the log of a claimed attempt; `viewer` sees the output too."""
+    settings = runtime.settings
+    path = attemptlog.path(settings.log_dir, claimed.job, claimed.attempt)
+    with AttemptLogWriter(path, settings.output_head_bytes, settings.output_tail_bytes) as log:
+        output = Output(log, secrets, viewer)
+        try:
+            yield output
+        finally:
+            output.end()
+
+
+def prove_dead(node: Node, claimed: Claim) -> Outcome:
+    """Make sure that nothing of an attempt lives whose forker is lost, and return what became of it."""
+    while not rescue.end_tree(node, claimed.job, claimed.attempt):
+        time.sleep(0.02)
+    return rescue.lost_or_not_started(rescue.read_entry(node, claimed.job, claimed.attempt), "its forker was lost")
+
+
+def order_for(node: Node, claimed: Claim) -> Order:
+    """Return what the child of a claimed attempt is told."""
+    return Order(
+        job=claimed.job,
+        attempt=claimed.attempt,
+        retries=claimed.retries,
+        job_class=claimed.job_class,
+        method=claimed.method,
+        params=claimed.params,
+        marker=rescue.marker(node, claimed.job, claimed.attempt) + secrets.token_hex(4),
+        entry=str(node.entry_path(claimed.job, claimed.attempt)),
+    )
+
+
+def _inode(database: Database) -> int | None:
+    if not database.is_sqlite or database.url.database is None:
+        return None
+    try:
+        return os.stat(database.url.database).st_ino
+    except OSError:
+        return -1

@@ -1,0 +1,265 @@
+"""One attempt from its child's start to its end, in one poll loop: output, frames, news, wake-ups, deadlines.
+
+No call in the loop waits for long, and no trouble of the database ends it: what cannot be written now is written
+at the next turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bgapp import clock, masking, system
+from bgapp.errors import DatabaseUnavailable, Fenced
+from bgapp.models import Reason
+from bgapp.outcome import Facts, Frame, Outcome, judge
+from bgapp.records import Claim
+from bgapp.runner import frames
+from bgapp.runner.child import Order
+from bgapp.runner.children import Children, News
+from bgapp.runner.output import Sink
+
+BEAT = 1.0  # seconds between two looks at the database
+RENEW = 5.0  # seconds between two renewals of the lease
+EXIT_TIME = 5.0  # seconds a child may take to leave once it reported its end
+DRAIN = 0.2  # seconds of reading output after the child's end: whoever holds the pipe then is not the attempt
+READ = 64 * 1024
+
+
+class Pulse(Protocol):
+    """The attempt's link to the database."""
+
+    def cancel_requested(self) -> bool:
+        """Return whether a cancel was stored. Raises Fenced, DatabaseUnavailable."""
+
+    def renew(self, pid: int | None, progress: str | None) -> None:
+        """Extend the lease. Raises Fenced, DatabaseUnavailable."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a supervision needs beside the claim."""
+
+    children: Children
+    pulse: Pulse
+    mailbox: system.Mailbox
+    log: Sink
+    kill_grace: float  # seconds
+    secrets: frozenset[str]
+    stop_now: Callable[[], bool]  # whether the runner was told to end its attempt
+
+
+def supervise(claimed: Claim, order: Order, watch: Watch) -> Outcome:
+    """Run one attempt and return what became of it. Raises Fenced once its child has ended."""
+    attempt = _Attempt(claimed, watch)
+    try:
+        attempt.start(order)
+        attempt.watch_it()
+    finally:
+        attempt.close()
+    if attempt.fenced:
+        raise Fenced(f"attempt {claimed.attempt} of job {claimed.job} is no longer this runner's")
+    return _masked(judge(attempt.facts), watch.secrets)
+
+
+def _masked(outcome: Outcome, secrets: frozenset[str]) -> Outcome:
+    if not secrets:
+        return outcome
+
+    def masked(text: str | None) -> str | None:
+        return None if text is None else masking.mask_text(text, secrets)
+
+    return replace(
+        outcome,
+        error=masked(outcome.error),
+        traceback=masked(outcome.traceback),
+        result=masked(outcome.result),
+    )
+
+
+class _Attempt:
+    def __init__(self, claimed: Claim, watch: Watch) -> None:
+        self._claim = claimed
+        self._to = watch
+        self._selector = selectors.DefaultSelector()
+        self._unpacker: frames.Unpacker | None = frames.Unpacker()
+        self._output: int | None = None
+        self._frames: int | None = None
+        self._over = False
+        self._told: tuple[int | None, str | None] = (None, None)
+        self._progress: str | None = None
+        self._kill_at: float | None = None
+        self._exit_by: float | None = None
+        self.fenced = False
+        self.facts = Facts(ended=None, timeout=claimed.timeout)
+        started = clock.monotonic()
+        self._limit_at = None if claimed.timeout is None else started + claimed.timeout
+        self._beat_at = started + BEAT
+        self._renew_at = started + RENEW
+
+    def start(self, order: Order) -> None:
+        output, output_end = os.pipe()
+        frames_from, frames_end = os.pipe()
+        self._output, self._frames = system.readable(output), system.readable(frames_from)
+        os.set_blocking(self._output, False)
+        os.set_blocking(self._frames, False)
+        self._to.children.start(order, output_end, frames_end)
+        self._selector.register(self._output, selectors.EVENT_READ, self._read_output)
+        self._selector.register(self._frames, selectors.EVENT_READ, self._read_frames)
+        self._selector.register(self._to.children.fileno(), selectors.EVENT_READ, self._read_news)
+        self._selector.register(self._to.mailbox.fileno(), selectors.EVENT_READ, self._read_mail)
+
+    def watch_it(self) -> None:
+        while not self._over:
+            self._turn(self._next_deadline() - clock.monotonic())
+            self._meet_deadlines(clock.monotonic())
+        drained_by = clock.monotonic() + DRAIN
+        while (self._output is not None or self._frames is not None) and clock.monotonic() < drained_by:
+            self._turn(drained_by - clock.monotonic())
+
+    def close(self) -> None:
+        self._selector.close()
+        for descriptor in (self._output, self._frames):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _turn(self, timeout: float) -> None:
+        for key, _ in self._selector.select(max(0.0, timeout)):
+            key.data()
+
+    # What comes in ---------------------------------------------------------------------------------------------
+
+    def _read(self, descriptor: int) -> bytes | None:
+        """Return what came, None where nothing is there yet; at the end forget the descriptor and return b""."""
+        try:
+            data = os.read(descriptor, READ)
+        except BlockingIOError:
+            return None
+        if not data:
+            self._selector.unregister(descriptor)
+            os.close(descriptor)
+        return data
+
+    def _read_output(self) -> None:
+        assert self._output is not None
+        data = self._read(self._output)
+        if data == b"":
+            self._output = None
+        elif data:
+            self._to.log.write(data)
+
+    def _read_frames(self) -> None:
+        assert self._frames is not None
+        data = self._read(self._frames)
+        if data == b"":
+            self._frames = None
+        elif data and self._unpacker is not None:
+            try:
+                for message in self._unpacker.feed(data):
+                    self._take_frame(message)
+            except frames.BadFrame:  # the job wrote there itself: what it says counts for nothing from here on
+                self._unpacker = None
+
+    def _take_frame(self, message: dict[str, object]) -> None:
+        kind = message.get("kind")
+        if kind == "progress" and self.facts.frame is None:
+            shown = {"fraction": message.get("fraction"), "message": message.get("message")}
+            text = json.dumps(shown, ensure_ascii=False)
+            self._progress = masking.mask_text(text, self._to.secrets) if self._to.secrets else text
+        elif kind in ("result", "error", "refused") and self.facts.frame is None:
+            words = {name: value for name, value in message.items() if name in _FRAME_WORDS and isinstance(value, str)}
+            frame = Frame(**words)
+            self.facts = replace(self.facts, frame=frame, frame_before_stop=self.facts.stopped_for is None)
+            self._exit_by = clock.monotonic() + EXIT_TIME
+
+    def _read_news(self) -> None:
+        for news in self._to.children.news():
+            self._take_news(news)
+
+    def _take_news(self, news: News) -> None:
+        if news.kind == "started":
+            self.facts = replace(self.facts, pid=news.pid)
+        elif news.kind == "not_created":
+            self.facts = replace(self.facts, not_created=news.error)
+            self._over = True
+        elif news.kind == "ended":
+            self.facts = replace(self.facts, ended=news.ended, leftovers=news.leftovers)
+            self._over = True
+            if news.leftovers:
+                self._note(f"{news.leftovers} processes that the job left behind were ended")
+        elif news.kind == "stuck":
+            self._note(f"processes {', '.join(map(str, news.pids))} do not end: they wait inside the kernel")
+        elif news.kind == "lost":
+            self._over = True
+
+    def _note(self, text: str) -> None:
+        self._to.log.write(f"--- bgapp: {text} ---\n".encode())
+
+    def _read_mail(self) -> None:
+        self._to.mailbox.drain()
+        self._beat_at = clock.monotonic()
+
+    # What falls due --------------------------------------------------------------------------------------------
+
+    def _next_deadline(self) -> float:
+        deadlines = (self._beat_at, self._limit_at, self._kill_at, self._exit_by)
+        return min(one for one in deadlines if one is not None)
+
+    def _meet_deadlines(self, now: float) -> None:
+        if self._over:
+            return
+        if self._beat_at <= now:
+            self._beat_at = now + BEAT
+            self._beat(now)
+        if self._limit_at is not None and self._limit_at <= now:
+            self._limit_at = None
+            if self.facts.frame is None:
+                self._stop(Reason.TIMEOUT, now)
+        if self._kill_at is not None and self._kill_at <= now:
+            self._kill_at = None
+            self.facts = replace(self.facts, killed=True)
+            self._to.children.kill()
+        if self._exit_by is not None and self._exit_by <= now:
+            self._exit_by = None
+            self._note(f"the job had ended but its process had not left after {EXIT_TIME:g} s and was killed")
+            self._to.children.kill()
+
+    def _stop(self, reason: Reason, now: float) -> None:
+        """Ask the attempt to end, and see to it: the ladder for cancel, time limit and a runner's stop alike."""
+        if self.facts.stopped_for is None:
+            self.facts = replace(self.facts, stopped_for=reason)
+            self._kill_at = now + self._to.kill_grace
+            self._to.children.stop()
+
+    def _beat(self, now: float) -> None:
+        try:
+            if self._to.stop_now():
+                self._stop(Reason.LOST, now)
+            if self._to.pulse.cancel_requested() and self.facts.frame is None:
+                self._stop(Reason.CANCELLED, now)
+            news = (self.facts.pid, self._progress)
+            if news != self._told or now >= self._renew_at:
+                self._to.pulse.renew(*news)
+                self._told = news
+                self._renew_at = now + RENEW
+        except Fenced:
+            self.fenced = True
+            self._to.children.kill()
+        except DatabaseUnavailable:  # supervision goes on without it; the lease has room for several tries
+            self._renew_at = now
+
+
+_FRAME_WORDS = ("kind", "result", "note", "error", "traceback")
+
+
+def secret_values(claimed: Claim, extra: tuple[str, ...]) -> frozenset[str]:
+    """Return the texts that must not appear in what this attempt leaves behind."""
+    with contextlib.suppress(ValueError):
+        values, names = json.loads(claimed.params), json.loads(claimed.secret_params)
+        return masking.secret_values(values, tuple(names), extra)
+    return frozenset()

@@ -1,0 +1,30 @@
+"""Asking every runner of a node to stop, by a file in the node's folder that outlives whoever asked."""
+
+from __future__ import annotations
+
+import os
+
+from bgapp import wake
+from bgapp.node import Node
+
+FILE = "stop"
+
+
+def ask_to_stop(node: Node, *, now: bool) -> None:
+    """Have every runner leave after its job, or, with `now`, end its job as well. Runners started later go on."""
+    path = node.folder / FILE
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text("now" if now else "after")
+    fresh.replace(path)
+    wake.wake_runners(node.folder.parent.parent)
+
+
+def stop_asked(node: Node, since: float) -> str | None:
+    """Return "after" or "now" where a stop was asked for since that time (seconds since the epoch), else None."""
+    path = node.folder / FILE
+    try:
+        if os.stat(path).st_mtime < since:
+            return None
+        return path.read_text()
+    except OSError:
+        return None
