@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
-from typing import Literal
 
 from bgapp import clock, folders, logline, system
 from bgapp.errors import ConfigurationError
-from bgapp.logline import Line, Title
+from bgapp.logline import Line
 
-__all__ = ["ERRORS_NAME", "MAIN_NAME", "EventLog", "Line", "Title"]
+__all__ = ["ERRORS_NAME", "MAIN_NAME", "EventLog", "Line"]
 
 MAIN_NAME = "background_jobs.log"
 ERRORS_NAME = "background_jobs_errors.log"
@@ -31,8 +30,8 @@ ERRORS_NAME = "background_jobs_errors.log"
 class EventLog:
     """Both log files of one folder. Any thread of any process may write; the files are opened on first use."""
 
-    def __init__(self, folder: Path, format: Literal["text", "json"], mask_words: tuple[str, ...] = ()) -> None:
-        """`mask_words` are the words, beyond the built-in ones, that mark a parameter's name as secret."""
+    def __init__(self, folder: Path, format: str, mask_words: tuple[str, ...] = ()) -> None:
+        """`format` is "text" or "json"; `mask_words` mark a parameter's name as secret beside the built-in words."""
         self._render: Callable[[Line, tuple[str, ...]], str] = logline.as_json if format == "json" else logline.as_text
         self._render_dropped = logline.dropped_as_json if format == "json" else logline.dropped_as_text
         self._mask_words = mask_words

@@ -16,18 +16,6 @@ from typing import Any, Literal
 
 from bgapp import clock, masking
 
-Title = Literal[
-    "Job running",
-    "Job pending",
-    "Job scheduled",
-    "Job completed successfully",
-    "Job failed",
-    "Job retry scheduled",
-    "Job lost",
-    "Job cancelled",
-    "Job rejected",
-    "Job deleted",
-]
 ERROR_TITLES = frozenset({"Job failed", "Job lost", "Job rejected"})
 DROPPED_TITLE = "Log lines dropped"
 
@@ -63,12 +51,12 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event of one job. `params` are bound by name; those of a rejected call stand as they were given."""
+    """One event of one job. `params` are bound by name; of a rejected call as they were given, whatever they are."""
 
-    title: Title
+    title: str  # "Job running", "Job pending", ...: docs/logs.md lists them
     job_class: str
     method: str
-    params: Mapping[str, Any] | list[Any] | None
+    params: object
     at: datetime  # aware
     job: int | None = None
     attempt: int | None = None

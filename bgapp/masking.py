@@ -85,7 +85,7 @@ def mask_text(text: str, secrets: Collection[str] = ()) -> str:
 
 def _is_secret(name: str, extra: tuple[str, ...]) -> bool:
     words = [word.lower() for word in _WORD.findall(name)]
-    parts = [word if word == "pass" else word.removesuffix("s") for word in words]
+    parts = [word if word.endswith("ss") else word.removesuffix("s") for word in words]
     if any(f"{left}_{right}" in _SECRET_PAIRS for left, right in pairwise(parts)):
         return True
     if "tokens" in words and not _COUNTING.isdisjoint(words):

@@ -99,7 +99,7 @@ def from_python(path: Path) -> Source:
     module = ModuleType("config")
     module.__file__ = str(path)
     try:
-        exec(code, module.__dict__)
+        exec(code, module.__dict__)  # noqa: S102 # a person's own configuration, run as Flask runs one
     # The file may run anything, so anything may come out of it; only Ctrl-C goes on its way.
     except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{_at(path, error)}: the file raised {_brief(error)}") from error
