@@ -22,6 +22,7 @@ from bgapp.options import MethodOptions
 __all__ = ["AllowList", "Allowed", "MethodOptions"]
 
 _LONGEST_NAME = 200  # longer text is no slip of the pen, and comparing it letter by letter takes its time
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _import(key: str) -> type:
         found = _resolve(key)
     # An imported module may raise anything, and some leave by sys.exit, which must not end a web server.
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST_REASON]
         raise ClassUnknown(f"the class {key} is allowed, but importing it failed: {reason}", "job_class") from error
     if not inspect.isclass(found):
         kind = type(found).__name__

@@ -9,6 +9,7 @@ An environment that a person made is only added to.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -86,8 +87,6 @@ def prepare(folder: Path, lock: Path) -> None:
 
 def stamp_for(lock: Path) -> str:
     """Return the text that stands in an environment made from `lock` by the running Python."""
-    import hashlib  # here, since it is needed by nothing else
-
     version = ".".join(map(str, sys.version_info[:2]))
     return f"{sys.implementation.name} {version} {hashlib.sha256(lock.read_bytes()).hexdigest()}\n"
 
@@ -194,13 +193,18 @@ def version_of(folder: Path) -> tuple[int, int]:
 
 def make(folder: Path) -> None:
     """Make an empty environment in place of whatever bgapp made there before."""
-    import venv  # slow to load, and needed once
-
+    try:
+        import venv  # slow to load, and needed once
+    except ImportError as error:  # as with Debian's python3-minimal
+        raise SetupFailed(f"This Python is not whole ({error}). Install your system's package python3-venv.") from None
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
     (folder / MADE).touch()  # first, so that an interrupted start leaves nothing that looks like a person's
-    venv.EnvBuilder(symlinks=os.name != "nt", prompt="bgapp").create(folder)
+    try:
+        venv.EnvBuilder(symlinks=os.name != "nt", prompt="bgapp").create(folder)
+    except ValueError as error:  # the path has a character, such as `:`, that no environment's path may have
+        raise SetupFailed(f"{error} Move the project to another folder.") from None
 
 
 @contextlib.contextmanager
@@ -290,7 +294,6 @@ def wait_through_ctrl_c(child: subprocess.Popen[bytes]) -> int:
 
 def downloaded_pip(folder: Path) -> Path:
     """Download the pinned wheel of pip into `folder` and return its path; raise SetupFailed if it is not that wheel."""
-    import hashlib
     import html
     import urllib.error
     from urllib.parse import urldefrag, urljoin
@@ -301,13 +304,13 @@ def downloaded_pip(folder: Path) -> Path:
         addresses = [urldefrag(urljoin(page, html.unescape(link))).url for link in links]
         address = next((address for address in addresses if address.endswith("/" + PIP_WHEEL)), None)
         if address is None:
-            raise SetupFailed(f"this Python has no pip, and the package index has no {PIP_WHEEL}.")
+            raise SetupFailed(f"This Python has no pip, and the package index has no {PIP_WHEEL}.")
         content = fetched(address)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
-        raise SetupFailed(f"this Python has no pip, and downloading one failed ({reason}). {NO_INDEX}") from None
+        raise SetupFailed(f"This Python has no pip, and downloading one failed ({reason}). {NO_INDEX}") from None
     if hashlib.sha256(content).hexdigest() != PIP_SHA256:
-        raise SetupFailed(f"the index's {PIP_WHEEL} is not the real one (its SHA-256 differs). It was not used.")
+        raise SetupFailed(f"The index's {PIP_WHEEL} is not the real one (its SHA-256 differs). It was not used.")
     wheel = folder / PIP_WHEEL
     wheel.write_bytes(content)
     return wheel
@@ -341,7 +344,7 @@ def fetched(address: str) -> bytes:
 
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https"):
-        raise SetupFailed(f"the package index {address} is not a web address, so pip cannot be taken from it.")
+        raise SetupFailed(f"The package index {address} is not a web address, so pip cannot be taken from it.")
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     request = urllib.request.Request(bare)  # noqa: S310  the scheme was looked at
     if parts.username is not None:

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
-from bgapp import clock
+from bgapp import clock, system
 from bgapp.errors import DatabaseBusy, DatabaseUnavailable
 from bgapp.models import UtcDateTime
 
@@ -63,6 +64,7 @@ class Database:
         return self._engine
 
     def _create_sqlite(self) -> Engine:
+        _make_private(self.url.database)
         wait = SQLITE_WAIT if self.wait is None else self.wait
         engine = create_engine(
             self.url,
@@ -135,6 +137,16 @@ class Database:
         """Drop connections that belong to the parent of this forked process, without touching them."""
         if self._engine is not None:
             self._engine.dispose(close=False)
+
+
+def _make_private(file: str | None) -> None:
+    """Create the database file readable by its owner alone; SQLite gives its log files the same mode."""
+    if file is None or os.path.exists(file):
+        return
+    try:
+        os.close(system.open_private(Path(file), os.O_RDWR | os.O_CREAT))
+    except OSError:  # the connection that follows tells it in SQLite's words
+        return
 
 
 def _forget_all() -> None:

@@ -64,6 +64,6 @@ def _run(runtime: Runtime, claimed: Claim) -> Outcome:
 
 def _json(value: object) -> str | None:
     try:
-        return jsontext.encode(value, "result", limit=256 * 1024)
+        return jsontext.encode(value, "result", limit=256 * 1024, tuples=True)
     except BgappError:
         return None

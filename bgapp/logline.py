@@ -29,7 +29,7 @@ REFUSED_NAME_CHARACTERS = 80
 # more than a line can show, and as secrets to keep out of the error more than any honest call has.
 ERROR_CHARACTERS = 65536
 SHOWN = (2048, 16384)  # values, characters
-SECRETS = (65536, 1048576)
+SECRETS = (8192, 1048576)
 REFUSED_DEPTH = 32
 REFUSED_NUMBER_BITS = 1024
 
@@ -175,12 +175,12 @@ def _json(value: Any) -> str:
 
 def _string(text: str, limit: int) -> str:
     """Return `text` as a JSON string of at most `limit` bytes inside its quotes."""
-    return f'"{_cut(_json(text)[1:-1], limit)}"'
+    return f'"{_cut(_json(text[: limit + 1])[1:-1], limit)}"'
 
 
 def _text(value: str, limit: int) -> str:
     """Return `value` for a text line: escapes as in JSON, and no bar that looks like a separator."""
-    escaped = value
+    escaped = value = value[: limit + 1]
     if not (value.isascii() and value.isprintable() and "\\" not in value):
         escaped = _UNSEEN_OR_CONTROL.sub(_escape, value)
     return _cut(_SEPARATOR.sub(r"\\u007c", escaped), limit)

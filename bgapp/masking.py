@@ -13,7 +13,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, cast, overload
 from urllib.parse import quote
 from uuid import UUID
 
@@ -53,6 +53,12 @@ def is_secret_name(name: object, extra: Iterable[str] = ()) -> bool:
     return look_up(text, tuple(extra))
 
 
+@overload
+def mask_params(
+    values: dict[str, Any], secret_names: Collection[str] = (), extra: Iterable[str] = ()
+) -> dict[str, Any]: ...
+@overload
+def mask_params(values: Any, secret_names: Collection[str] = (), extra: Iterable[str] = ()) -> Any: ...
 def mask_params(values: Any, secret_names: Collection[str] = (), extra: Iterable[str] = ()) -> Any:
     """Return a copy of `values`, made of JSON types, in which every secret is `***`.
 

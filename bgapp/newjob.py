@@ -51,7 +51,7 @@ def build(
         settings=settings,
         now=now,
     )
-    bound = parameters.bind(allowlist.load(key), allowed.method, params)
+    bound = parameters.bind(allowlist.load(key), allowed.method, params, settings.secret_keys)
     return NewJob(
         job_class=key,
         method=allowed.method,

@@ -69,7 +69,7 @@ class Node:
         node = cls(nodes / secrets.token_hex(8))
         (node.folder / "entries").mkdir(parents=True, mode=0o700)
         (node.folder / "wake").mkdir(mode=0o700)
-        (node.folder / IDENTITY).write_text(json.dumps(_identity()))
+        _write(node.folder / IDENTITY, _identity())
         return node
 
     def take_membership(self) -> None:
@@ -130,12 +130,12 @@ class Node:
 
     def write_runner(self, number: int, process: system.ProcessIdentity) -> None:
         """Write which process holds a slot, for people who ask; the lock alone is what counts."""
-        (self.folder / f"slot-{number}.json").write_text(json.dumps([process.pid, process.ticks]))
+        _write(self.folder / f"slot-{number}.json", [process.pid, process.ticks])
 
     def write_host(self, process: system.ProcessIdentity | None, generation: str) -> None:
         """Write which process is the runner host and which generation of the code it loaded."""
         if process is not None:
-            (self.folder / "host.json").write_text(json.dumps([process.pid, process.ticks, generation]))
+            _write(self.folder / "host.json", [process.pid, process.ticks, generation])
 
     def host(self) -> tuple[system.ProcessIdentity, str] | None:
         """Return the living runner host and its generation, None where there is none."""
@@ -200,6 +200,15 @@ def each(instance: Path) -> Iterator[Node]:
 def hostname() -> str:
     """Return the machine's name, as the node's row shows it."""
     return socket.gethostname()
+
+
+def _write(path: Path, facts: object) -> None:
+    """Write a small file whole, readable by its owner alone: another process may read it at any moment."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = system.open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(descriptor, json.dumps(facts).encode())
+    os.close(descriptor)
+    fresh.replace(path)
 
 
 def _identity() -> dict[str, str]:

@@ -26,12 +26,12 @@ def job(connection: Connection, job_id: int) -> Row[Any] | None:
 
 def attempts(connection: Connection, job_id: int) -> Sequence[Row[Any]]:
     """Return a job's attempts, oldest first."""
-    return connection.execute(
-        select(ATTEMPTS).where(ATTEMPTS.c.job_id == job_id).order_by(ATTEMPTS.c.number)
-    ).all()
+    return connection.execute(select(ATTEMPTS).where(ATTEMPTS.c.job_id == job_id).order_by(ATTEMPTS.c.number)).all()
 
 
-def jobs(connection: Connection, status: str | None = None, before: int | None = None, limit: int = PAGE) -> Sequence[Row[Any]]:
+def jobs(
+    connection: Connection, status: str | None = None, before: int | None = None, limit: int = PAGE
+) -> Sequence[Row[Any]]:
     """Return jobs, newest first; `before` is the id at which the last page ended."""
     return connection.execute(_filtered(status, before).order_by(JOBS.c.id.desc()).limit(limit)).all()
 
@@ -90,7 +90,9 @@ def running(connection: Connection, node: str | None = None) -> Sequence[Row[Any
 
 def cancel_requested(connection: Connection, job_id: int, token: str) -> bool | None:
     """Return whether a cancel was asked of a running attempt; None where the attempt is not this one any more."""
-    row = connection.execute(select(JOBS.c.cancel_requested_at).where(JOBS.c.id == job_id, JOBS.c.token == token)).one_or_none()
+    row = connection.execute(
+        select(JOBS.c.cancel_requested_at).where(JOBS.c.id == job_id, JOBS.c.token == token)
+    ).one_or_none()
     return None if row is None else row.cancel_requested_at is not None
 
 

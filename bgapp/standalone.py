@@ -113,7 +113,9 @@ def _show_sample(runtime: Runtime, handle: JobHandle) -> bool:
         if ended:
             break
         if clock.monotonic() > deadline:
-            print(f"It has not ended after {SAMPLE_TIME:g} s; see {runtime.settings.log_dir / 'runner.log'}", flush=True)
+            print(
+                f"It has not ended after {SAMPLE_TIME:g} s; see {runtime.settings.log_dir / 'runner.log'}", flush=True
+            )
             return False
         time.sleep(0.05)
     said = handle.error or json.dumps(handle.result)

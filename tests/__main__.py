@@ -17,8 +17,8 @@ if sys.version_info < (3, 11):
 if __name__ == "__main__":
     sys.path[:] = [place for place in sys.path if os.path.abspath(place) != HERE]
     # Parallel in two processes at least, so that tests which share something by mistake fail here too; pytest-randomly
-    # shuffles them and prints its seed. -rs: at the end, what was skipped and why.
+    # shuffles them and prints its seed. -rfEs: at the end, what failed, and what was skipped and why.
     processes = max(2, min(os.cpu_count() or 2, 8))
-    words = ["-q", "-rs", "-n", str(processes), "--dist", "worksteal"] + sys.argv[1:]
+    words = ["-q", "-rfEs", "-n", str(processes), "--dist", "worksteal"] + sys.argv[1:]
     bootstrap = runpy.run_path(os.path.join(ROOT, "bgapp", "bootstrap.py"), run_name="bgapp_bootstrap")
     bootstrap["main"](ROOT, ".venv-tests", "tests.lock", ["-m", "pytest"] + words)

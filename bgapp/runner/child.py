@@ -192,7 +192,7 @@ def _attempt(runtime: Runtime, order: Order, reporter: Reporter) -> dict[str, An
 
 def _result_frame(value: object) -> dict[str, Any]:
     try:
-        return {"kind": "result", "result": jsontext.encode(value, "result", limit=RESULT_LIMIT)}
+        return {"kind": "result", "result": jsontext.encode(value, "result", limit=RESULT_LIMIT, tuples=True)}
     except BgappError as error:
         print(f"bgapp: the result was not kept: {error}", file=sys.stderr)
         return {"kind": "result", "result": None, "note": str(error)}

@@ -132,9 +132,7 @@ class SpawnedChildren:
         self._order = order
         argv = [sys.executable, "-m", "bgapp.runner", "--child"]
         try:
-            self._tree = system.SpawnedTree(
-                argv, {**os.environ, MARKER: order.marker}, child_stdin, output, frames_to
-            )
+            self._tree = system.SpawnedTree(argv, {**os.environ, MARKER: order.marker}, child_stdin, output, frames_to)
         except OSError as error:
             self._close_stdin()
             self._tell(News("not_created", error=error.strerror or str(error)))

@@ -67,6 +67,9 @@ class _Host:
         self._wake.setblocking(False)
         self._wake_end.setblocking(False)
         signal.set_wakeup_fd(self._wake_end.fileno(), warn_on_full_buffer=False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(mailbox.fileno(), selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ)
         if self._forks:
             signal.signal(signal.SIGCHLD, lambda *_: None)
             # Collected once and left alone, so that forked processes share these pages with this one.
@@ -78,21 +81,19 @@ class _Host:
 
     def serve(self) -> None:
         """Make runners as they are asked for; leave when no runner is left and no app process leads here."""
+        self._mailbox.drain()  # asked for before this host could make any: the first runner sees what there is
         self._add(1)
         needed_at = clock.monotonic()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._mailbox.fileno(), selectors.EVENT_READ)
-            selector.register(self._wake, selectors.EVENT_READ)
-            while not self._leaving:
-                selector.select(LOOK)
-                with contextlib.suppress(BlockingIOError):
-                    self._wake.recv(4096)
-                self._reap()
-                self._add(self._mailbox.drain())
-                if self._forked or self._spawned or self._node.has_leader():
-                    needed_at = clock.monotonic()
-                elif clock.monotonic() - needed_at > LOOK:
-                    return
+        while not self._leaving:
+            self._selector.select(LOOK)
+            with contextlib.suppress(BlockingIOError):
+                self._wake.recv(4096)
+            self._reap()
+            self._add(self._mailbox.drain())
+            if self._forked or self._spawned or self._node.has_leader():
+                needed_at = clock.monotonic()
+            elif clock.monotonic() - needed_at > LOOK:
+                return
 
     def _add(self, wanted: int) -> None:
         free = self._runtime.settings.max_running - len(self._forked) - len(self._spawned)
@@ -114,6 +115,7 @@ class _Host:
             self._forked.add(pid)
             return
         signal.set_wakeup_fd(-1)
+        self._selector.close()
         self._wake.close()
         self._wake_end.close()
         be_runner(self._app, self._node, forks=True)

@@ -33,7 +33,7 @@ from bgapp.stop import stop_asked
 
 LOOP_WAIT = {"sqlite": 0.1, "postgresql": 2.0}  # seconds a database call may wait inside the poll loop
 LONGEST_PAUSE = 5.0  # seconds between two tries to write an outcome
-RESCUE_INTERVAL = 1.0  # seconds, with no app process to do it
+LOOK = 1.0  # seconds between two looks, while idle, at whether the app process and the database file are there
 RETRY_HORIZON = timedelta(hours=1)  # a retry due later than this waits for the next app process
 
 
@@ -190,33 +190,35 @@ class Runner:
             # Open for wake-ups first, then look once more: a job added in between is seen one way or the other.
             self._idle = system.Mailbox(self.node.channel(f"idle-{self.slot.number}"))
             return
+        until = clock.monotonic() + self._sleep(idle_since)
         with selectors.DefaultSelector() as selector:
-            selector.register(self._idle.fileno(), selectors.EVENT_READ)
-            selector.register(self._mailbox.fileno(), selectors.EVENT_READ)
-            selector.register(self.children.fileno(), selectors.EVENT_READ)
-            for key, _ in selector.select(self._sleep(idle_since)):
-                if key.fd == self.children.fileno():
+            for channel in (self._idle, self._mailbox, self.children):
+                selector.register(channel.fileno(), selectors.EVENT_READ)
+            while (left := until - clock.monotonic()) > 0:
+                ready = {key.fd for key, _ in selector.select(min(left, LOOK))}
+                if self.children.fileno() in ready:
                     self._leaving = any(news.kind == "lost" for news in self.children.news()) or self._leaving
+                if ready or self._database_gone() or not self.node.has_leader():
+                    break
         self._idle.drain()
         self._mailbox.drain()
         self._rescue_if_alone()
 
     def _sleep(self, idle_since: float) -> float:
-        until_idle = max(RESCUE_INTERVAL, idle_since + self.runtime.settings.runner_idle - clock.monotonic())
+        until_idle = max(LOOK, idle_since + self.runtime.settings.runner_idle - clock.monotonic())
         try:
             with self.database.read() as connection:
                 due = queries.next_due(connection)
                 now = self.database.clock(connection)
         except DatabaseUnavailable:
-            return RESCUE_INTERVAL
-        seconds = until_idle if due is None else min(until_idle, max(0.0, (due - now).total_seconds()))
-        return seconds if self.node.has_leader() else min(seconds, RESCUE_INTERVAL)
+            return LOOK
+        return until_idle if due is None else min(until_idle, max(0.0, (due - now).total_seconds()))
 
     def _rescue_if_alone(self) -> None:
         """With no app process alive, settle this node's dead attempts here."""
         if self._rescue_at > clock.monotonic() or self.node.has_leader():
             return
-        self._rescue_at = clock.monotonic() + RESCUE_INTERVAL
+        self._rescue_at = clock.monotonic() + LOOK
         try:
             self.runtime.tell(rescue.rescue(self.database, self.node))
         except DatabaseUnavailable:

@@ -18,7 +18,11 @@ def test_a_failing_job_is_retried_and_every_attempt_is_kept(site: Site) -> None:
     site.start_app()
     job = site.wait(site.enqueue("fail_until", 3, retries=5))
     assert (job["status"], job["result"], job["attempt"]) == ("completed", 3, 3)
-    assert [one["error"] for one in job["attempts"]] == ["RuntimeError: attempt 1 fails", "RuntimeError: attempt 2 fails", None]
+    assert [one["error"] for one in job["attempts"]] == [
+        "RuntimeError: attempt 1 fails",
+        "RuntimeError: attempt 2 fails",
+        None,
+    ]
 
 
 def test_a_job_without_retries_left_has_failed_with_its_traceback(site: Site) -> None:

@@ -148,7 +148,7 @@ class Parameters:
 
     def unions(self, either: int | str, day_or_none: date | None = None) -> None: ...
 
-    def unset(self, day: date = None) -> None: ...  # type: ignore[assignment]
+    def unset(self, day: date = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
 
     def only(self, first: int, second: int = 2, /, third: int = 3, *, named: date | None = None) -> None: ...
 

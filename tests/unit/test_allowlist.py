@@ -190,8 +190,8 @@ def test_a_class_is_found_as_object_by_key_and_by_bare_name() -> None:
     [
         None, 5, 5.0, b"Report", [Report], Report(), Report.build, functools, "", " ", "a..b", "os", "builtins", "type",
         "os.system", "builtins.eval", f"{HERE}:Report", f"{HERE}.Report ", " Report", "report", f"{HERE}.Report\0",
-        f"{HERE}.Report\n", "R\u0435port", "Ｒeport", "x" * 10_000, ".Report", f"{HERE}.Base", "Report,Report", "Report.build",
-        f"{HERE}.Report.Inner", job_classes.Base, int, type, object,
+        f"{HERE}.Report\n", "R\u0435port", "Ｒeport", "x" * 10_000, ".Report", f"{HERE}.Base", "Report,Report",
+        "Report.build", f"{HERE}.Report.Inner", job_classes.Base, int, type, object,
     ],
 )  # fmt: skip
 def test_only_what_is_listed_is_found(job_class: Any) -> None:

@@ -106,6 +106,13 @@ def test_a_folder_that_is_no_environment_is_refused_and_an_empty_one_is_filled(t
         bootstrap.must_be_made(folder)
 
 
+@needs_posix
+def test_a_path_that_no_environment_may_have_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    with pytest.raises(bootstrap.SetupFailed, match="Move the project"):
+        bootstrap.make(tmp_path / "a:b" / ".venv")
+
+
 def test_the_lock_has_one_holder_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with path.open("ab") as other:

@@ -89,7 +89,7 @@ def test_other_titles_are_errors_when_told_so() -> None:
     assert line("Job retry scheduled", level="error").is_error
 
 
-@pytest.mark.parametrize("character", HIDDEN)
+@pytest.mark.parametrize("character", HIDDEN, ids=ascii)
 def test_no_control_bidi_or_invisible_character_gets_into_a_line(character: str) -> None:
     value = f"a{character}Job failed"
     hostile = line(params={value: [value]}, error=value, job_class=value, method=value)
@@ -124,7 +124,7 @@ def test_letters_of_other_languages_stay_readable() -> None:
 
 def test_a_refused_name_shows_only_name_characters_and_at_most_eighty() -> None:
     found = fields(as_text(rejected(job_class="os;system('x') | Job: 1\n", method="x" * 500)))
-    assert found["Class"] == "os?system??x????Job??1?"
+    assert found["Class"] == "os?system??x?????Job??1?"
     assert found["Method"] == "x" * 80
 
 
@@ -160,7 +160,9 @@ def test_a_secret_that_the_cut_would_halve_is_masked_before() -> None:
     assert "s3cret" not in text
 
 
-@pytest.mark.parametrize("filler", ["x", "é", "東", "\n", "\\", '"', " | ", "\u2028", "\U000e0041", "\ud800"])
+@pytest.mark.parametrize(
+    "filler", ["x", "é", "東", "\n", "\\", '"', " | ", "\u2028", "\U000e0041", "\ud800"], ids=ascii
+)
 @pytest.mark.parametrize("title", ["Job failed", "Job rejected"])
 def test_a_line_never_has_more_than_8_kib(filler: str, title: str) -> None:
     long = filler * 20_000
@@ -197,29 +199,34 @@ def circle() -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        Broken(),
-        {"a": Broken()},
-        BrokenMapping(a=1),
-        circle(),
-        {(1, 2): 3, None: 4, 5: 6},
-        [float("nan"), float("inf")],
-        10**5000,
-        b"\xff",
-        {"a": {1, 2}},
-        "\ud800",
-        ["x" * 10_000_000],
-        list(range(1_000_000)),
-    ],
-)
+ODD: dict[str, object] = {
+    "an object": Broken(),
+    "an object inside": {"a": Broken()},
+    "a circle": circle(),
+    "keys of any type": {(1, 2): 3, None: 4, 5: 6},
+    "numbers that are none": [float("nan"), float("inf")],
+    "a huge number": 10**5000,
+    "bytes": b"\xff",
+    "a set": {"a": {1, 2}},
+    "half a pair": "\ud800",
+    "a long text": ["x" * 10_000_000],
+    "a long list": list(range(1_000_000)),
+}
+
+
+@pytest.mark.parametrize("params", ODD.values(), ids=ODD.keys())
 def test_a_refused_call_is_told_whatever_its_parameters_are(params: object) -> None:
     refused = rejected(params=params, error="BadParameters")
     assert as_text(refused).endswith("| Error: BadParameters")
     assert json.loads(as_json(refused))["error"] == "BadParameters"
     assert "NaN" not in as_json(refused)
     assert len(as_text(refused).encode()) < 8192
+
+
+def test_where_secrets_cannot_be_looked_for_nothing_that_may_hold_them_is_shown() -> None:
+    text = as_text(rejected(params=BrokenMapping(a=1), error="secret"))
+    assert fields(text)["Parameters"] == '"<not shown: RuntimeError>"'
+    assert fields(text)["Error"] == "<not shown: RuntimeError>"
 
 
 def test_deep_parameters_of_a_refused_call_are_told_to_some_depth() -> None:

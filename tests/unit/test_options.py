@@ -126,6 +126,9 @@ def test_naive_times_are_refused_with_advice(settings: Settings) -> None:
         def dst(self, moment: datetime | None) -> None:
             return None
 
+        def tzname(self, moment: datetime | None) -> None:
+            return None
+
     naive = datetime(2026, 11, 22, 13)  # noqa: DTZ001
     assert "time zone" in refusal(settings, delay=naive)
     assert "time zone" in refusal(settings, delay=naive.replace(tzinfo=Nowhere()))

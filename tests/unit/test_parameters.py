@@ -19,6 +19,7 @@ from bgapp.errors import BadParameters, MethodUnknown
 from bgapp.parameters import bind, call_arguments, describe, masked_as_given, signature_text
 from tests.unit.job_classes import Address, Colour, Foreign, Level, Login, Parameters, Point, Renamed, Report
 
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 DAY = date(2026, 11, 22)
 KEY = UUID("12345678-1234-5678-1234-567812345678")
 
@@ -123,7 +124,7 @@ def test_values_without_a_hint_stay() -> None:
         assert called("plain", [value]) == ([value], {})
 
 
-@pytest.mark.parametrize("value", [DAY, (1, 2), {1}, b"x", Decimal(1), object(), float("nan"), {1: 2}, "\0", 10**4300])
+@pytest.mark.parametrize("value", [DAY, (1, 2), {1}, b"x", Decimal(1), object(), float("nan"), {1: 2}, "\0"])
 def test_values_without_a_hint_are_json_values(value: Any) -> None:
     refusal("plain", [value])
 
@@ -171,7 +172,12 @@ def test_values_without_a_hint_are_json_values(value: Any) -> None:
             {"colour": "blue", "level": 2, "size": 1},
             [Colour.BLUE, Level.HIGH, 1],
         ),
-        ("chosen", [Colour.BLUE, Level.HIGH, "s"], {"colour": "blue", "level": 2, "size": "s"}, [Colour.BLUE, Level.HIGH, "s"]),
+        (
+            "chosen",
+            [Colour.BLUE, Level.HIGH, "s"],
+            {"colour": "blue", "level": 2, "size": "s"},
+            [Colour.BLUE, Level.HIGH, "s"],
+        ),
         ("nested", ["[1, 2]"], {"numbers": [1, 2]}, [[1, 2]]),
         ("nested", [["1", 2]], {"numbers": [1, 2]}, [[1, 2]]),
         ("nested", [(1, 2), '{"a": 1}'], {"numbers": [1, 2], "table": {"a": 1.0}}, [[1, 2], {"a": 1.0}]),
@@ -200,15 +206,17 @@ def test_values_without_a_hint_are_json_values(value: Any) -> None:
         ("own_kind", ["a"], {"kind": "a"}, [Parameters.Kind.A]),
         ("shadowed", ["[1]"], {"numbers": [1]}, [[1]]),
     ],
-)  # fmt: skip
+)
 def test_hints_convert_what_is_stored_and_what_is_received(
     method: str, given_: Any, stored: Any, received: Any
 ) -> None:
+    names = methods.find(Parameters, method).signature.parameters
     assert values(method, given_) == stored
     arguments, named = called(method, given_)
-    assert (named if isinstance(received, dict) else arguments) == received
-    if isinstance(received, list):
-        assert [type(item) for item in arguments] == [type(item) for item in received]
+    by_name = dict(zip(names, arguments, strict=False)) | named
+    expected = received if isinstance(received, dict) else dict(zip(names, received, strict=False))
+    assert by_name == expected
+    assert {name: type(value) for name, value in by_name.items()} == {name: type(expected[name]) for name in by_name}
 
 
 @pytest.mark.parametrize(
@@ -289,13 +297,10 @@ def test_any_call_that_fits_arrives_as_it_was_made(rest: Any, names: Any, first:
     assert called("surplus", by_name) == ([first] + ([] if second is None else [second]), names)
 
 
-@given(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+@given(TEXTS, st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 def test_text_that_a_value_prints_as_is_read_as_that_value(text: str, whole: int, part: float, flag: bool) -> None:
     written = {"whole": str(whole), "part": repr(part), "flag": str(flag), "text": text}
-    try:
-        assert values("simple", written) == {"whole": whole, "part": part, "flag": flag, "text": text}
-    except BadParameters as error:
-        assert "NUL" in str(error) or "surrogate" in str(error)
+    assert values("simple", written) == {"whole": whole, "part": part, "flag": flag, "text": text}
 
 
 # Kinds of parameters
