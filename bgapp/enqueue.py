@@ -14,7 +14,7 @@ from bgapp.errors import BadOption, JobRejected, QueueFull
 from bgapp.handle import JobHandle
 from bgapp.hostsession import after_commit, connection_of, refuse_self_lock
 from bgapp.inline import run_inline
-from bgapp.records import NewJob
+from bgapp.records import Change, NewJob
 from bgapp.runtime import Runtime
 
 
@@ -159,7 +159,7 @@ def run_background_jobs(jobs: Sequence[Mapping[str, Any]], *, session: Any = Non
     return [JobHandle(runtime, job_id, created=job_id in created) for job_id in ids]
 
 
-def _add_all(runtime: Runtime, connection: Connection, news: list[NewJob]) -> tuple[list[int], list[lifecycle.Change]]:
+def _add_all(runtime: Runtime, connection: Connection, news: list[NewJob]) -> tuple[list[int], list[Change]]:
     _refuse_when_full(runtime, connection, len(news))
     if all(new.unique_key is None for new in news):
         return lifecycle.add_many(connection, news)

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, exists, insert, literal_column, select, update
+from sqlalchemy import Connection, Row, Table, case, delete, exists, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from bgapp.errors import Fenced, UnknownJob, WrongState
 from bgapp.models import FINAL, UNFINISHED, WAITING, Attempt, Job, Node, Reason, Status
@@ -100,6 +101,14 @@ def promote(connection: Connection, now: datetime) -> list[Change]:
 _LOGGED = (JOBS.c.id, JOBS.c.attempt, JOBS.c.job_class, JOBS.c.method, JOBS.c.params, JOBS.c.secret_params)
 _CLAIMED = (*_LOGGED, JOBS.c.token, JOBS.c.retries, JOBS.c.timeout, JOBS.c.queue, JOBS.c.created_at)
 
+# People edit rows: a number that is taken, or at its limit, must not make the claim of every runner fail.
+_NEWEST = select(func.coalesce(func.max(ATTEMPTS.c.number), 0)).where(ATTEMPTS.c.job_id == JOBS.c.id).scalar_subquery()
+_LAST = case((_NEWEST > JOBS.c.attempt, _NEWEST), else_=JOBS.c.attempt)
+_NEXT = {
+    "attempt": _LAST + 1,
+    "attempt_limit": case((JOBS.c.attempt_limit > _LAST, JOBS.c.attempt_limit), else_=_LAST + 1),
+}
+
 
 def claim(connection: Connection, owner: Owner, now: datetime) -> tuple[Claim | None, list[Change]]:
     """pending -> running: the best due job, if this runner's code is still the node's. The pick is the claim."""
@@ -112,13 +121,13 @@ def claim(connection: Connection, owner: Owner, now: datetime) -> tuple[Claim | 
     )
     current = exists().where(Node.id == owner.node, Node.generation == owner.generation)
     taking = update(JOBS).where(JOBS.c.id == best.scalar_subquery(), JOBS.c.status == Status.PENDING, current)
-    row = connection.execute(taking.values(_begin(owner, now)).returning(*_CLAIMED)).one_or_none()
+    row = connection.execute(taking.values(_begin(owner, now) | _NEXT).returning(*_CLAIMED)).one_or_none()
     return (None, []) if row is None else _begun(connection, row, owner, now)
 
 
 def begin_here(connection: Connection, new: NewJob, owner: Owner) -> tuple[Claim, list[Change]]:
     """New -> running, for `python -m bgapp.runner CLASS METHOD` alone, which runs the job itself."""
-    values = {**new.row(), **_begin(owner, new.created_at), "status": Status.RUNNING, "attempt": 1}
+    values = {**new.row(), **_begin(owner, new.created_at), "attempt": 1}
     row = connection.execute(insert(JOBS).values(values).returning(*_CLAIMED)).one()
     return _begun(connection, row, owner, new.created_at)
 
@@ -126,7 +135,6 @@ def begin_here(connection: Connection, new: NewJob, owner: Owner) -> tuple[Claim
 def _begin(owner: Owner, now: datetime) -> dict[str, Any]:
     return {
         "status": Status.RUNNING,
-        "attempt": JOBS.c.attempt + 1,
         "token": secrets.token_hex(16),
         "node": owner.node,
         "runner_pid": owner.process.pid,
@@ -224,7 +232,14 @@ def _release(connection: Connection, row: Row[Any], **values: Any) -> None:
 
 def _complete(connection: Connection, row: Row[Any], outcome: Outcome, now: datetime) -> list[Change]:
     _release(
-        connection, row, status=Status.COMPLETED, result=outcome.result, finished_at=now, pid=outcome.pid, lost_in_row=0
+        connection,
+        row,
+        status=Status.COMPLETED,
+        result=outcome.result,
+        finished_at=now,
+        pid=outcome.pid,
+        lost_in_row=0,
+        cancelled_by=None,  # a cancel that was asked came too late
     )
     return [_change("Job completed successfully", row)]
 
@@ -320,19 +335,29 @@ def retry(connection: Connection, job: int, now: datetime) -> list[Change]:
         same = select(JOBS.c.id).where(JOBS.c.unique_key == row.unique_key, JOBS.c.status.in_(UNFINISHED))
         other = connection.execute(same).scalar()
         if other is not None:
-            raise WrongState(job, f"{row.status} and job {other} has the same unique key", "run again")
+            raise _same_key(row, f"job {other}")
     values = {
         "status": Status.PENDING,
         "run_at": now,
         "finished_at": None,
         "reason": None,
         "error": None,
+        "result": None,
+        "progress": None,
         "lost_in_row": 0,
         "cancelled_by": None,
         "attempt_limit": row.attempt + 1 + row.retries,
     }
-    connection.execute(update(JOBS).where(JOBS.c.id == job, JOBS.c.status == row.status).values(values))
+    try:
+        with connection.begin_nested():
+            connection.execute(update(JOBS).where(JOBS.c.id == job, JOBS.c.status == row.status).values(values))
+    except IntegrityError as error:  # another took the key since we looked
+        raise _same_key(row, "another job") from error
     return [_change("Job pending", row)]
+
+
+def _same_key(row: Row[Any], other: str) -> WrongState:
+    return WrongState(row.id, f"{row.status} and {other} has the same unique key", "run again")
 
 
 def remove(connection: Connection, job: int) -> list[Change]:

@@ -84,7 +84,8 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if isinstance(value, str):
             return datetime.fromisoformat(value).replace(tzinfo=UTC)
-        return value.astimezone(UTC)
+        aware: datetime = value.astimezone(UTC)
+        return aware
 
 
 NAMING = {

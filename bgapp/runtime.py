@@ -6,14 +6,13 @@ Kept in `app.extensions["bgapp"]`; nothing of it is global, so that two applicat
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from types import ModuleType
-from typing import Any
 
 from flask import Flask, current_app
 
-from bgapp import clock, queries, schema
+from bgapp import clock, parameters, queries, schema
 from bgapp.allowlist import AllowList
 from bgapp.database import Database
 from bgapp.errors import ConfigurationError, JobRejected, shown
@@ -79,13 +78,13 @@ class Runtime:
             )
 
     def tell_refusal(self, job_class: object, method: object, params: object, refusal: JobRejected) -> None:
-        """Write one line about a refused call to the errors log."""
+        """Write one line about a refused call to the errors log; secrets given by position are masked too."""
         self.events.write(
             Line(
                 title="Job rejected",
                 job_class=_name(job_class),
                 method=method if isinstance(method, str) else shown(method),
-                params=_as_given(params),
+                params=self._masked(job_class, method, params),
                 at=clock.now(),
                 job=None,
                 attempt=None,
@@ -95,24 +94,21 @@ class Runtime:
             )
         )
 
+    def _masked(self, job_class: object, method: object, params: object) -> object:
+        """Return refused parameters with secrets masked, by the method's signature where class and method are known."""
+        words = self.settings.secret_keys
+        try:
+            allowed = self.allowlist.allowed(self.allowlist.find(job_class), method)  # type: ignore[arg-type] # any value
+            cls = self.allowlist.load(allowed.class_key)
+        except JobRejected:
+            return params
+        return parameters.masked_as_given(cls, allowed.method, params, words)
+
 
 def _name(job_class: object) -> str:
     if isinstance(job_class, type):
         return f"{job_class.__module__}.{job_class.__qualname__}"
     return job_class if isinstance(job_class, str) else shown(job_class)
-
-
-def _as_given(params: object) -> Mapping[str, Any] | list[Any] | None:
-    """Return refused parameters in a shape that can be logged, whatever they are."""
-    if isinstance(params, Mapping):
-        return {str(key): value if _is_plain(value) else shown(value) for key, value in params.items()}
-    if isinstance(params, list | tuple):
-        return [value if _is_plain(value) else shown(value) for value in params]
-    return None if params is None else [shown(params)]
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or type(value) in (str, int, float, bool)
 
 
 def of(app: Flask) -> Runtime:

@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from flask import Flask
 
@@ -220,7 +220,7 @@ def _without_own(error: BaseException) -> Any:
     return trace
 
 
-def finish() -> None:
+def finish() -> NoReturn:
     """Leave as an interpreter would: wait for the job's threads, run its exit handlers, flush. Never returns."""
     try:
         for thread in threading.enumerate():

@@ -293,7 +293,8 @@ def spawn_detached(
 
 def inherited_frame_fd(text: str) -> int:
     """Return a descriptor for the frame pipe's handle that `SpawnedTree` handed to a spawned child."""
-    return msvcrt.open_osfhandle(int(text), os.O_WRONLY)  # type: ignore[attr-defined] # only on Windows
+    descriptor: int = msvcrt.open_osfhandle(int(text), os.O_WRONLY)  # type: ignore[attr-defined] # only on Windows
+    return descriptor
 
 
 class SpawnedTree:

@@ -1,5 +1,7 @@
 """Jobs, attempts, nodes."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -71,11 +73,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     waiting = "unique_key IS NOT NULL AND status IN ('scheduled', 'pending', 'running')"
-    for name, columns, where in (
+    indexes: list[tuple[str, list[Any], str]] = [
         ("ix_bgapp_jobs_pending", [sa.text("priority DESC"), "run_at", "id"], "status = 'pending'"),
         ("ix_bgapp_jobs_scheduled", ["run_at", "id"], "status = 'scheduled'"),
         ("ix_bgapp_jobs_running", ["node", "id"], "status = 'running'"),
-    ):
+    ]
+    for name, columns, where in indexes:
         op.create_index(name, "bgapp_jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
     op.create_index(
         "uq_bgapp_jobs_unique_key",

@@ -1,0 +1,110 @@
+"""How every command ends: bgapp's errors, Ctrl-C and a closed pipe become exit codes and one line, never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from click.exceptions import Exit
+from flask import current_app
+from flask.cli import ScriptInfo
+
+from bgapp import runtime as runtimes
+from bgapp.cli import show, words
+from bgapp.errors import BgappError, ConfigurationError, DatabaseUnavailable, JobRejected
+
+NOT_COMPLETED = 1  # the job did not complete, an id is unknown, or a status does not allow the action
+REFUSED = 2  # the job was refused, or the command was used wrongly; click's own code for the latter
+UNUSABLE = 4  # the configuration, the database or a file cannot be used
+INTERRUPTED = 130  # Ctrl-C
+CLOSED_PIPE = 141  # whoever read the output is gone
+
+
+class Failure(click.ClickException):
+    """The end of a command: a line on standard error and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code
+
+
+class Command(click.Command):
+    """A command inside the application's context, its folders and tables made ready, its errors told in words.
+
+    With `ready=False` it sees to the folders and tables itself.
+    """
+
+    def __init__(self, *arguments: Any, ready: bool = True, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self._ready = ready
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the command's words. Raises click's errors."""
+        _speak_utf8()
+        with told():
+            return super().make_context(info_name, words.decoded(args), parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises click's errors and Exit."""
+        with told(as_json=bool(ctx.params.get("as_json"))):
+            if not current_app:
+                ctx.with_resource(ctx.ensure_object(ScriptInfo).load_app().app_context())
+            if self._ready:
+                runtimes.current().ready()
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def told(*, as_json: bool = False) -> Iterator[None]:
+    """Turn what a command may meet into its exit code; with `as_json` a refusal is printed as JSON."""
+    try:
+        with _in_words(as_json):
+            yield
+    except BrokenPipeError:
+        _drop_output()
+        raise Exit(CLOSED_PIPE) from None
+    except KeyboardInterrupt:
+        raise Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _in_words(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except JobRejected as refusal:
+        if not as_json:
+            raise Failure(show.line(str(refusal)), REFUSED) from refusal
+        click.echo(show.as_json(refusal.as_dict()))
+        raise Exit(REFUSED) from refusal
+    except (ConfigurationError, DatabaseUnavailable) as error:
+        raise Failure(str(error), UNUSABLE) from error
+    except BgappError as error:
+        raise Failure(str(error), NOT_COMPLETED) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a file of another user, a full disk: words for it are what a person needs
+        place = f"{error.filename}: " if error.filename else ""
+        raise Failure(f"{place}{error.strerror or error}", UNUSABLE) from error
+
+
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the locale says, and never fail for a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Lead both outputs nowhere, so that the interpreter's last flush has nobody to fail at."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # None, or without a descriptor
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
