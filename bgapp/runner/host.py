@@ -48,8 +48,8 @@ def serve_host() -> int:
             f"the application {runtime.settings.app!r} uses the instance folder {runtime.settings.instance}, but was "
             f"launched for {node.folder.parent.parent}: set BGAPP_APP to the application that enqueues the jobs"
         )
-    for key, problem in loading.import_job_classes(runtime).items():
-        print(f"bgapp: {key}: {problem}", file=sys.stderr, flush=True)
+    for problem in loading.import_job_classes(runtime):
+        print(f"bgapp: {problem}", file=sys.stderr, flush=True)
     loading.close_connections()
     _Host(app, runtime, node, mailbox).serve()
     return 0

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from sqlalchemy import Engine
 
-from bgapp import system
+from bgapp import parameters, system
 from bgapp.errors import BgappError, ConfigurationError, JobRejected
 from bgapp.handover import APP, DEFAULT_APP, IN_RUNNER, PYTHONPATH
 from bgapp.runtime import Runtime, of
@@ -45,18 +45,19 @@ def load_application() -> Flask:
     return app
 
 
-def import_job_classes(runtime: Runtime) -> dict[str, str]:
-    """Import every allow-listed class; return what is wrong with those that fail, by key.
+def import_job_classes(runtime: Runtime) -> list[str]:
+    """Import every allow-listed class and read its methods' signatures and hints; return what is wrong, in words.
 
-    A failure is no reason to stop: the job itself tells it again, where its owner reads it.
+    What is read here once, every child has for nothing. A failure is no reason to stop: the job itself tells it
+    again, where its owner reads it.
     """
-    problems = {}
-    for key in runtime.allowlist.keys():
+    for allowed in runtime.allowlist.entries():
         try:
-            runtime.allowlist.load(key)
-        except JobRejected as error:
-            problems[key] = str(error)
-    return problems
+            found = runtime.allowlist.function(runtime.allowlist.allowed(allowed.class_key, allowed.method))
+            parameters.describe(found.cls, allowed.method)
+        except JobRejected:
+            continue
+    return runtime.allowlist.problems()
 
 
 def close_connections() -> None:
