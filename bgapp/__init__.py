@@ -31,7 +31,17 @@ _HOMES = {
     "start_clock": "bgapp.scheduler",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = [
+    "BackgroundJobs",
+    "JobHandle",
+    "__version__",
+    "create_app",
+    "current_job",
+    "run_background_job",
+    "run_background_jobs",
+    "start",
+    "start_clock",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from bgapp import clock, system
 from bgapp.errors import DatabaseBusy, DatabaseUnavailable
@@ -28,6 +28,8 @@ from bgapp.models import UtcDateTime
 SQLITE_WAIT = 10.0  # seconds a write waits for another's transaction; a runner's poll loop waits far less
 POSTGRES_WAIT = 15.0  # seconds for one statement
 CLOCK = select(func.clock_timestamp(type_=UtcDateTime()))
+# A lock or statement timeout, a deadlock, a transaction that met another.
+TRY_AGAIN = {"55P03", "57014", "40P01", "40001"}
 SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -89,6 +91,7 @@ class Database:
 
     def _create_postgres(self) -> Engine:
         wait = int((POSTGRES_WAIT if self.wait is None else self.wait) * 1000)
+        limits = {"statement_timeout": wait, "lock_timeout": wait, "idle_in_transaction_session_timeout": 60_000}
         return create_engine(
             self.url,
             pool_size=self._connections,
@@ -97,7 +100,7 @@ class Database:
             isolation_level="READ COMMITTED",
             connect_args={
                 "connect_timeout": 5,
-                "options": f"-c statement_timeout={wait} -c lock_timeout={wait} -c idle_in_transaction_session_timeout=60000",
+                "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 2,
@@ -163,15 +166,17 @@ def translated() -> Iterator[None]:
     """Turn the driver's errors into bgapp's, with words and without the password."""
     try:
         yield
-    except IntegrityError:
-        raise
-    except (OperationalError, InterfaceError) as error:
-        raise explain(error) from error
+    except DBAPIError as error:
+        if type(error) in (OperationalError, InterfaceError, DatabaseError):
+            raise explain(error) from error
+        raise  # broken rules and broken statements: its subclasses
 
 
 def explain(error: DBAPIError) -> DatabaseUnavailable:
     """Return what a driver's error means for the person who reads it."""
-    text = str(error.orig).strip().splitlines()[0] if error.orig is not None else type(error).__name__
+    text = str(error.orig).strip().partition("\n")[0] or type(error.orig).__name__
+    if getattr(error.orig, "sqlstate", None) in TRY_AGAIN:
+        return DatabaseBusy(f"the database did not finish in time, nothing was written: try again ({text})")
     if "database is locked" in text or "database table is locked" in text:
         return DatabaseBusy("another process is writing to the database and did not finish in time: try again")
     if "unable to open database file" in text or "readonly database" in text:

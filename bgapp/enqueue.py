@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from bgapp import clock, lifecycle, newjob, queries, runtime as runtimes, wake
-from bgapp.errors import BadOption, JobRejected, QueueFull
+from bgapp import clock, lifecycle, newjob, queries, wake
+from bgapp import runtime as runtimes
+from bgapp.errors import BadOption, DatabaseUnavailable, JobRejected, QueueFull, shown
 from bgapp.handle import JobHandle
 from bgapp.hostsession import after_commit, connection_of, refuse_self_lock
 from bgapp.inline import run_inline
 from bgapp.records import Change, NewJob
 from bgapp.runtime import Runtime
+
+Added = TypeVar("Added", int, list[int])
 
 
 def run_background_job(
@@ -81,41 +84,52 @@ def enqueue(
 
 
 def _store(runtime: Runtime, new: NewJob, *, absolute: bool, session: Any) -> JobHandle:
-    runtime.ready()
-    if session is not None:
-        return _store_with_session(runtime, new, absolute, session)
-    refuse_self_lock(runtime.database)
-    with runtime.database.write() as connection:
+    def add(connection: Connection) -> tuple[int, list[Change]]:
         _refuse_when_full(runtime, connection, 1)
-        job_id, changes = lifecycle.add(connection, _by_database_time(runtime, connection, new, absolute))
+        return lifecycle.add(connection, _by_database_time(new, runtime.database.clock(connection), absolute))
+
+    job_id, changes = _in_transaction(runtime, session, add)
+    return JobHandle(runtime, job_id, created=bool(changes))
+
+
+def _in_transaction(
+    runtime: Runtime, session: Any, add: Callable[[Connection], tuple[Added, list[Change]]]
+) -> tuple[Added, list[Change]]:
+    """Add in a transaction of our own, or in the caller's; what changed is told once it has committed."""
+    runtime.ready()
+    if session is None:
+        refuse_self_lock(runtime.database)
+        with runtime.database.write() as connection:
+            added, changes = add(connection)
+        _announce(runtime, changes)
+    else:
+        with connection_of(session, runtime.database) as connection:
+            added, changes = add(connection)
+        if changes:
+            after_commit(session, lambda: _announce_if_stored(runtime, changes))
+    return added, changes
+
+
+def _announce(runtime: Runtime, changes: list[Change]) -> None:
     runtime.tell(changes)
-    handle = JobHandle(runtime, job_id, created=bool(changes))
     if runtime.settings.inline:
         run_inline(runtime)
     else:
         wake.wake_for_work(runtime.settings.instance)
-    return handle
 
 
-def _store_with_session(runtime: Runtime, new: NewJob, absolute: bool, session: Any) -> JobHandle:
-    with connection_of(session, runtime.database) as connection:
-        _refuse_when_full(runtime, connection, 1)
-        job_id, changes = lifecycle.add(connection, _by_database_time(runtime, connection, new, absolute))
-
-    def committed() -> None:
-        with runtime.database.read() as reading:
-            stored = queries.job(reading, job_id) is not None
-        if stored:  # else a savepoint of the caller's was rolled back
-            runtime.tell(changes)
-            wake.wake_for_work(runtime.settings.instance)
-
-    after_commit(session, committed)
-    return JobHandle(runtime, job_id, created=bool(changes))
+def _announce_if_stored(runtime: Runtime, changes: list[Change]) -> None:
+    try:
+        with runtime.database.read() as connection:
+            if queries.job(connection, changes[0].job) is None:
+                return  # the session's transaction was a part of one that is not committed, as in test suites
+    except DatabaseUnavailable:  # the caller's commit has succeeded, and must not fail because of a log line
+        pass
+    _announce(runtime, changes)
 
 
-def _by_database_time(runtime: Runtime, connection: Connection, new: NewJob, absolute: bool) -> NewJob:
+def _by_database_time(new: NewJob, now: datetime, absolute: bool) -> NewJob:
     """Count a relative delay from the database's clock: machines that share it may disagree about the time."""
-    now = runtime.database.clock(connection)
     run_at = new.run_at if absolute and new.run_at > new.created_at else now + (new.run_at - new.created_at)
     return replace(new, created_at=now, run_at=run_at)
 
@@ -136,55 +150,53 @@ def run_background_jobs(jobs: Sequence[Mapping[str, Any]], *, session: Any = Non
     news = [_one_of_many(runtime, number, wanted, now) for number, wanted in enumerate(jobs)]
     if not news:
         return []
-    runtime.ready()
-    if session is None:
-        refuse_self_lock(runtime.database)
-        with runtime.database.write() as connection:
-            ids, changes = _add_all(runtime, connection, news)
-        runtime.tell(changes)
-        if runtime.settings.inline:
-            run_inline(runtime)
-        else:
-            wake.wake_for_work(runtime.settings.instance)
-    else:
-        with connection_of(session, runtime.database) as connection:
-            ids, changes = _add_all(runtime, connection, news)
-
-        def committed() -> None:
-            runtime.tell(changes)
-            wake.wake_for_work(runtime.settings.instance)
-
-        after_commit(session, committed)
-    created = {change.job for change in changes}
-    return [JobHandle(runtime, job_id, created=job_id in created) for job_id in ids]
+    try:
+        ids, changes = _in_transaction(runtime, session, lambda connection: _add_all(runtime, connection, news))
+    except JobRejected as refusal:
+        runtime.tell_refusal(news[0][0].job_class, news[0][0].method, None, refusal)
+        raise
+    born = {change.job for change in changes}
+    handles = []
+    for job_id in ids:
+        handles.append(JobHandle(runtime, job_id, created=job_id in born))
+        born.discard(job_id)  # a unique key that stands twice among them makes one job
+    return handles
 
 
-def _add_all(runtime: Runtime, connection: Connection, news: list[NewJob]) -> tuple[list[int], list[Change]]:
+def _add_all(
+    runtime: Runtime, connection: Connection, news: list[tuple[NewJob, bool]]
+) -> tuple[list[int], list[Change]]:
     _refuse_when_full(runtime, connection, len(news))
-    if all(new.unique_key is None for new in news):
-        return lifecycle.add_many(connection, news)
+    now = runtime.database.clock(connection)
+    timed = [_by_database_time(new, now, absolute) for new, absolute in news]
+    if all(new.unique_key is None for new in timed):
+        return lifecycle.add_many(connection, timed)
     ids, changes = [], []
-    for new in news:
+    for new in timed:
         job_id, born = lifecycle.add(connection, new)
         ids.append(job_id)
         changes += born
     return ids, changes
 
 
-def _one_of_many(runtime: Runtime, number: int, wanted: Mapping[str, Any], now: datetime) -> NewJob:
-    place = f"jobs[{number}]"
+def _one_of_many(runtime: Runtime, number: int, wanted: object, now: datetime) -> tuple[NewJob, bool]:
+    """Return one checked job, and whether its delay is a moment."""
+    given: dict[Any, Any] = dict(wanted) if isinstance(wanted, Mapping) else {}
+    job_class, method, params = given.pop("job_class", None), given.pop("method", None), given.pop("params", None)
     try:
         if not isinstance(wanted, Mapping):
-            raise BadOption(f"{place} is a {type(wanted).__name__}, not a mapping of arguments by name", place)
-        given = dict(wanted)
-        job_class, method, params = given.pop("job_class", None), given.pop("method", None), given.pop("params", None)
-        unknown = sorted(set(given) - OPTIONS)
+            raise BadOption(f"this is a {type(wanted).__name__}, not a mapping of arguments by name", "jobs")
+        unknown = [name for name in given if name not in OPTIONS]
         if unknown:
-            raise BadOption(f"{place} has no argument {unknown[0]!r}: known are {', '.join(sorted(OPTIONS))}", place)
-        return newjob.build(runtime.settings, runtime.allowlist, job_class, method, params, now=now, **given)
+            raise BadOption(
+                f"there is no argument {shown(unknown[0])}: known are {', '.join(sorted(OPTIONS))}", shown(unknown[0])
+            )
+        new = newjob.build(runtime.settings, runtime.allowlist, job_class, method, params, now=now, **given)
     except JobRejected as refusal:
-        runtime.tell_refusal(wanted if not isinstance(wanted, Mapping) else job_class, "", None, refusal)
-        raise type(refusal)(f"{place}: {refusal}", refusal.argument) from refusal
+        told = type(refusal)(f"jobs[{number}]: {refusal}", refusal.argument)
+        runtime.tell_refusal(job_class, method, params, told)
+        raise told from refusal
+    return new, isinstance(given.get("delay"), datetime)
 
 
 OPTIONS = frozenset({"retries", "delay", "priority", "queue", "timeout", "backoff", "unique_key"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Connection, event, inspect
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from bgapp.database import Database, explain
 from bgapp.errors import BadOption, DatabaseBusy
@@ -32,34 +33,56 @@ def connection_of(session: Any, database: Database) -> Iterator[Connection]:
     plain = _plain(session)
     try:
         connection = plain.connection()
-        if not inspect(connection).has_table(Job.__tablename__):
-            raise BadOption(
-                f"the session's database has no table {Job.__tablename__}: pass a session on {database!r}", "session"
-            )
+        if not _is_of(connection, database) or not inspect(connection).has_table(Job.__tablename__):
+            raise BadOption(f"the session uses another database than bgapp: pass a session on {database!r}", "session")
         yield connection
     except OperationalError as error:
         raise explain(error) from error
 
 
+def _is_of(connection: Connection, database: Database) -> bool:
+    """Return whether a connection is to our SQLite file; elsewhere the table must tell."""
+    if not database.is_sqlite or connection.dialect.name != "sqlite":
+        return connection.dialect.name == database.url.get_backend_name()
+    theirs = connection.exec_driver_sql("PRAGMA database_list").first()
+    return theirs is not None and os.path.realpath(theirs[2]) == os.path.realpath(database.url.database or "")
+
+
+_WAITING, _COMMITTED = "bgapp.waiting", "bgapp.committed"  # in the session's own `info`
+
+
 def after_commit(session: Any, action: Callable[[], None]) -> None:
-    """Call `action` once the caller's transaction has committed, and never where it is rolled back."""
+    """Call `action` once the caller's transaction has committed, and never where that, or a savepoint around this
+    call, is rolled back. The session can be used again by then."""
     plain = _plain(session)
+    if _WAITING not in plain.info:
+        plain.info[_WAITING] = []
+        event.listen(plain, "after_commit", _committed)
+        event.listen(plain, "after_soft_rollback", _rolled_back)
+        event.listen(plain, "after_transaction_end", _ended)
+    around, level = [], plain.get_nested_transaction() or plain.get_transaction()
+    while level is not None:
+        around.append(level)
+        level = level.parent
+    plain.info[_WAITING].append((around, action))
 
-    def committed(_session: Session) -> None:
-        if not plain.in_nested_transaction():
-            forget()
+
+def _committed(session: Session) -> None:
+    session.info[_COMMITTED] = not session.in_nested_transaction()
+
+
+def _rolled_back(session: Session, previous: SessionTransaction) -> None:
+    session.info[_WAITING] = [one for one in session.info[_WAITING] if previous not in one[0]]
+
+
+def _ended(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is not None:
+        return
+    committed = session.info.pop(_COMMITTED, False)
+    waiting, session.info[_WAITING] = session.info[_WAITING], []
+    if committed:  # else it was closed without an end, which rolls back as well
+        for _, action in waiting:
             action()
-
-    def rolled_back(_session: Session, previous: Any) -> None:
-        if not previous.nested:
-            forget()
-
-    def forget() -> None:
-        event.remove(plain, "after_commit", committed)
-        event.remove(plain, "after_soft_rollback", rolled_back)
-
-    event.listen(plain, "after_commit", committed)
-    event.listen(plain, "after_soft_rollback", rolled_back)
 
 
 def refuse_self_lock(database: Database) -> None:

@@ -13,23 +13,31 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, case, delete, exists, func, insert, literal_column, select, update
+from sqlalchemy import Connection, Row, delete, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bgapp.errors import Fenced, UnknownJob, WrongState
-from bgapp.models import FINAL, UNFINISHED, WAITING, Attempt, Job, Node, Reason, Status
+from bgapp.models import FINAL, UNFINISHED, WAITING, Reason, Status
 from bgapp.outcome import Outcome
 from bgapp.records import Change, Claim, NewJob, Owner
 from bgapp.retry import wait
 from bgapp.settings import Backoff
-
-JOBS: Table = Job.__table__  # type: ignore[assignment] # declared as FromClause
-ATTEMPTS: Table = Attempt.__table__  # type: ignore[assignment] # as above
+from bgapp.statements import (
+    ADD_ATTEMPT,
+    ATTEMPTS,
+    CLAIM,
+    CLAIMED,
+    CLEAN,
+    HELD,
+    JOBS,
+    PROMOTE,
+    attempt_update,
+    fenced_update,
+)
 
 LEASE = timedelta(seconds=30)
 POISON = 3  # attempts lost in a row
-PROMOTE_AT_ONCE = 200
 NOT_STARTED_WAIT = 30.0  # seconds at most before a job whose process could not be made is tried again
 
 
@@ -86,79 +94,55 @@ def _born(job_id: int, new: NewJob, status: Status) -> Change:
 
 def promote(connection: Connection, now: datetime) -> list[Change]:
     """scheduled -> pending, for those whose time has come (a bounded number of them)."""
-    due = (
-        select(JOBS.c.id)
-        .where(JOBS.c.status == Status.SCHEDULED, JOBS.c.run_at <= now)
-        .order_by(JOBS.c.run_at, JOBS.c.id)
-        .limit(PROMOTE_AT_ONCE)
-        .with_for_update(skip_locked=True)
-    )
-    promoting = update(JOBS).where(JOBS.c.id.in_(due), JOBS.c.status == Status.SCHEDULED)
-    rows = connection.execute(promoting.values(status=Status.PENDING).returning(*_LOGGED))
-    return [_change("Job pending", row) for row in rows]
+    return [_change("Job pending", row) for row in connection.execute(PROMOTE, {"now": now})]
 
 
-_LOGGED = (JOBS.c.id, JOBS.c.attempt, JOBS.c.job_class, JOBS.c.method, JOBS.c.params, JOBS.c.secret_params)
-_CLAIMED = (*_LOGGED, JOBS.c.token, JOBS.c.retries, JOBS.c.timeout, JOBS.c.queue, JOBS.c.created_at)
+def _write_fenced(connection: Connection, job: int, attempt: int, token: str, values: dict[str, Any]) -> int:
+    """Write to a running job as its holder; return how many rows still were the holder's."""
+    fence = {"job": job, "held_attempt": attempt, "held_token": token}
+    return connection.execute(fenced_update(tuple(values)), fence | _new(values)).rowcount
 
-# People edit rows: a number that is taken, or at its limit, must not make the claim of every runner fail.
-_NEWEST = select(func.coalesce(func.max(ATTEMPTS.c.number), 0)).where(ATTEMPTS.c.job_id == JOBS.c.id).scalar_subquery()
-_LAST = case((_NEWEST > JOBS.c.attempt, _NEWEST), else_=JOBS.c.attempt)
-_NEXT = {
-    "attempt": _LAST + 1,
-    "attempt_limit": case((JOBS.c.attempt_limit > _LAST, JOBS.c.attempt_limit), else_=_LAST + 1),
-}
+
+def _new(values: dict[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in values.items()}
 
 
 def claim(connection: Connection, owner: Owner, now: datetime) -> tuple[Claim | None, list[Change]]:
     """pending -> running: the best due job, if this runner's code is still the node's. The pick is the claim."""
-    best = (
-        select(JOBS.c.id)
-        .where(JOBS.c.status == Status.PENDING)
-        .order_by(JOBS.c.priority.desc(), JOBS.c.run_at, JOBS.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    current = exists().where(Node.id == owner.node, Node.generation == owner.generation)
-    taking = update(JOBS).where(JOBS.c.id == best.scalar_subquery(), JOBS.c.status == Status.PENDING, current)
-    row = connection.execute(taking.values(_begin(owner, now) | _NEXT).returning(*_CLAIMED)).one_or_none()
+    given = _new(_begin(owner, now)) | {"generation": owner.generation}
+    row = connection.execute(CLAIM, given).one_or_none()
     return (None, []) if row is None else _begun(connection, row, owner, now)
 
 
 def begin_here(connection: Connection, new: NewJob, owner: Owner) -> tuple[Claim, list[Change]]:
     """New -> running, for `python -m bgapp.runner CLASS METHOD` alone, which runs the job itself."""
-    values = {**new.row(), **_begin(owner, new.created_at), "attempt": 1}
-    row = connection.execute(insert(JOBS).values(values).returning(*_CLAIMED)).one()
+    values = {**new.row(), **_begin(owner, new.created_at), **CLEAN, "attempt": 1}
+    row = connection.execute(insert(JOBS).values(values).returning(*CLAIMED)).one()
     return _begun(connection, row, owner, new.created_at)
 
 
 def _begin(owner: Owner, now: datetime) -> dict[str, Any]:
     return {
-        "status": Status.RUNNING,
         "token": secrets.token_hex(16),
         "node": owner.node,
         "runner_pid": owner.process.pid,
         "runner_ticks": owner.process.ticks,
         "lease_until": now + LEASE,
         "started_at": now,
-        "pid": None,
-        "reason": None,
-        "error": None,
-        "result": None,
-        "progress": None,
     }
 
 
 def _begun(connection: Connection, row: Row[Any], owner: Owner, now: datetime) -> tuple[Claim, list[Change]]:
     connection.execute(
-        insert(ATTEMPTS).values(
-            job_id=row.id,
-            number=row.attempt,
-            status=Status.RUNNING,
-            node=owner.node,
-            runner_pid=owner.process.pid,
-            started_at=now,
-        )
+        ADD_ATTEMPT,
+        {
+            "job_id": row.id,
+            "number": row.attempt,
+            "status": Status.RUNNING,
+            "node": owner.node,
+            "runner_pid": owner.process.pid,
+            "started_at": now,
+        },
     )
     taken = Claim(
         row.id, row.attempt, row.token, row.job_class, row.method, row.params, row.secret_params,
@@ -167,17 +151,10 @@ def _begun(connection: Connection, row: Row[Any], owner: Owner, now: datetime) -
     return taken, [_change("Job running", row)]
 
 
-def _fence(job: int, attempt: int, token: str) -> Any:
-    return (
-        (JOBS.c.id == job) & (JOBS.c.attempt == attempt) & (JOBS.c.token == token) & (JOBS.c.status == Status.RUNNING)
-    )
-
-
 def renew(connection: Connection, claimed: Claim, now: datetime, pid: int | None, progress: str | None) -> None:
     """Stay running: extend the lease, tell pid and progress. Raises Fenced."""
     values = {"lease_until": now + LEASE, "pid": pid, "progress": progress}
-    fence = _fence(claimed.job, claimed.attempt, claimed.token)
-    if connection.execute(update(JOBS).where(fence).values(values)).rowcount != 1:
+    if _write_fenced(connection, claimed.job, claimed.attempt, claimed.token, values) != 1:
         raise Fenced(f"job {claimed.job} is no longer this runner's")
 
 
@@ -189,8 +166,8 @@ def settle(connection: Connection, claimed: Claim, outcome: Outcome, now: dateti
 
     A cancel that was stored before anything but a result came wins over every other ending.
     """
-    fence = _fence(claimed.job, claimed.attempt, claimed.token)
-    row = connection.execute(select(JOBS).where(fence).with_for_update()).one_or_none()
+    fence = {"job": claimed.job, "held_attempt": claimed.attempt, "held_token": claimed.token}
+    row = connection.execute(HELD, fence).one_or_none()
     if row is None:
         raise Fenced(f"job {claimed.job} is no longer this runner's")
     if outcome.status is Status.FAILED and row.cancel_requested_at is not None:
@@ -219,15 +196,14 @@ def _close_attempt(connection: Connection, claimed: Claim, outcome: Outcome, now
         "cpu_seconds": ended and ended.cpu_seconds,
         "peak_memory_bytes": ended and ended.peak_memory_bytes,
     }
-    mine = (ATTEMPTS.c.job_id == claimed.job) & (ATTEMPTS.c.number == claimed.attempt)
-    connection.execute(update(ATTEMPTS).where(mine).values(values))
+    mine = {"job": claimed.job, "held_attempt": claimed.attempt}
+    connection.execute(attempt_update(tuple(values)), mine | _new(values))
 
 
 def _release(connection: Connection, row: Row[Any], **values: Any) -> None:
     """Write an edge out of running: whatever it is, fence, lease and request to cancel end with it."""
-    fence = _fence(row.id, row.attempt, row.token)
     values |= {"token": None, "lease_until": None, "cancel_requested_at": None}
-    connection.execute(update(JOBS).where(fence).values(values))
+    _write_fenced(connection, row.id, row.attempt, row.token, values)
 
 
 def _complete(connection: Connection, row: Row[Any], outcome: Outcome, now: datetime) -> list[Change]:
@@ -314,7 +290,7 @@ def cancel(connection: Connection, job: int, by: str | None, now: datetime) -> l
     if row.status == Status.RUNNING:
         if row.cancel_requested_at is None:
             asked = {"cancel_requested_at": now, "cancelled_by": by}
-            connection.execute(update(JOBS).where(_fence(row.id, row.attempt, row.token)).values(asked))
+            _write_fenced(connection, row.id, row.attempt, row.token, asked)
         return []
     if row.status not in WAITING:
         raise WrongState(job, row.status, "cancelled")

@@ -96,7 +96,7 @@ def _from_stop(facts: Facts) -> Outcome:
 def _words_for(signal: str) -> str:
     causes = {
         "SIGKILL": "killed (SIGKILL): by a person, by another program, or by the kernel for lack of memory",
-        "SIGTERM": "ended by SIGTERM that bgapp did not send: the machine or its service was stopped, or a person did it",
+        "SIGTERM": "ended by a SIGTERM that bgapp did not send: the machine or its service stopped, or a person did it",
         "SIGSEGV": "crashed (SIGSEGV): compiled code touched memory that it must not",
         "SIGBUS": "crashed (SIGBUS): compiled code touched memory that is not there",
         "SIGABRT": "aborted (SIGABRT): compiled code gave up",

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from bgapp import clock, masking
-from bgapp.lifecycle import ATTEMPTS, JOBS
 from bgapp.models import FINAL, UNFINISHED, WAITING, Node, Status
+from bgapp.statements import ATTEMPTS, JOBS
 
 COUNT_CAP = 10_000  # more than this is "10000+": an exact count would read the whole table
 PAGE = 50

@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bgapp import lifecycle, node as nodes, queries, system
+from bgapp import lifecycle, queries, system
+from bgapp import node as nodes
 from bgapp.database import Database
 from bgapp.errors import Fenced
 from bgapp.models import Reason, Status

@@ -17,7 +17,8 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 from flask import Flask
 
-from bgapp import clock, generation, runtime as runtimes, system, wake
+from bgapp import clock, generation, system, wake
+from bgapp import runtime as runtimes
 from bgapp.dispatch import dispatch
 from bgapp.errors import BgappError
 from bgapp.handover import IN_RUNNER
@@ -52,7 +53,10 @@ class Clock:
         return self._leadership is not None
 
     def start(self, after: float = 0.0) -> None:
-        """Begin to tick in threads of its own, the first time after so many seconds. Raises ConfigurationError, DatabaseUnavailable."""
+        """Begin to tick in threads of its own, the first time after so many seconds.
+
+        Raises ConfigurationError, DatabaseUnavailable.
+        """
         self._runtime.ready()
         self._scheduler.add_job(
             self._tick,
@@ -112,7 +116,8 @@ class Clock:
         return True
 
     def _passes(self) -> None:
-        assert self._launcher is not None and self._maintenance is not None
+        assert self._launcher is not None
+        assert self._maintenance is not None
         self._maintenance.run()
         self._launcher.keep_host()
         dispatch(self._runtime, self._runtime.node)

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import column, select, table, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from bgapp import system
 from bgapp.database import Database, translated
 from bgapp.errors import DatabaseUnavailable, SchemaMismatch
 
-HEAD = "0001"  # the newest migration; a test holds it to the migrations folder
+HEAD = "0002"  # the newest migration; a test holds it to the migrations folder
 VERSION_TABLE = "bgapp_schema_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x6267617070  # "bgapp", a number of our own for pg_advisory_xact_lock
@@ -31,7 +31,7 @@ def version(database: Database) -> str | None:
     """Return the database's migration, None where bgapp's tables were never made. Raises DatabaseUnavailable."""
     try:
         with database.read() as connection:
-            return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+            return connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
     except ProgrammingError as error:
         if _is_missing_table(error):
             return None

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Row, insert, select
 from bgapp import controls, lifecycle, system
 from bgapp.backoff import Backoff
 from bgapp.database import Database
-from bgapp.lifecycle import ATTEMPTS, JOBS
 from bgapp.models import FINAL, Node, Reason, Status
 from bgapp.outcome import Outcome
 from bgapp.records import Change, Claim, NewJob, Owner
+from bgapp.statements import ATTEMPTS, JOBS
 from bgapp.system import ProcessIdentity
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""How every command ends: bgapp's errors, Ctrl-C and a closed pipe become exit codes and one line, never a traceback."""
+"""How every command ends: errors, Ctrl-C and a closed pipe become an exit code and one line, never a traceback."""
 
 from __future__ import annotations
 
@@ -25,12 +25,22 @@ INTERRUPTED = 130  # Ctrl-C
 CLOSED_PIPE = 141  # whoever read the output is gone
 
 
-class Failure(click.ClickException):
-    """The end of a command: a line on standard error and an exit code."""
+class NotCompleted(click.ClickException):
+    """What was asked for could not be done to this job."""
 
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.exit_code = code
+    exit_code = NOT_COMPLETED
+
+
+class Refused(click.ClickException):
+    """The job was refused."""
+
+    exit_code = REFUSED
+
+
+class Unusable(click.ClickException):
+    """The configuration, the database or a file cannot be used."""
+
+    exit_code = UNUSABLE
 
 
 class Command(click.Command):
@@ -80,18 +90,18 @@ def _in_words(as_json: bool) -> Iterator[None]:
         yield
     except JobRejected as refusal:
         if not as_json:
-            raise Failure(show.line(str(refusal)), REFUSED) from refusal
+            raise Refused(show.line(str(refusal))) from refusal
         click.echo(show.as_json(refusal.as_dict()))
         raise Exit(REFUSED) from refusal
     except (ConfigurationError, DatabaseUnavailable) as error:
-        raise Failure(str(error), UNUSABLE) from error
+        raise Unusable(str(error)) from error
     except BgappError as error:
-        raise Failure(str(error), NOT_COMPLETED) from error
+        raise NotCompleted(str(error)) from error
     except BrokenPipeError:
         raise
     except OSError as error:  # a file of another user, a full disk: words for it are what a person needs
         place = f"{error.filename}: " if error.filename else ""
-        raise Failure(f"{place}{error.strerror or error}", UNUSABLE) from error
+        raise Unusable(f"{place}{error.strerror or error}") from error
 
 
 def _speak_utf8() -> None:

@@ -12,7 +12,7 @@ from flask.cli import ScriptInfo
 from sqlalchemy import Row
 
 from bgapp import node as nodes
-from bgapp import queries
+from bgapp import queries, system
 from bgapp.models import Status
 from bgapp.node import Node
 from bgapp.runtime import Runtime
@@ -25,8 +25,13 @@ def living(instance: Path) -> list[Node]:
     return [node for node in nodes.each(instance) if not node.is_dead()]
 
 
+def is_here(node: Node) -> bool:
+    """Return whether the pids of this node mean something to this process."""
+    return node.identity() == {"boot_id": system.boot_id(), "pid_namespace": system.pid_namespace()}
+
+
 def has_leader(runtime: Runtime) -> bool:
-    """Return whether an application process leads anywhere: in this instance, or on a machine that shares PostgreSQL."""
+    """Return whether an application process leads in this instance, or on a machine that shares its PostgreSQL."""
     if any(node.has_leader() for node in nodes.each(runtime.settings.instance)):
         return True
     return not runtime.database.is_sqlite and _is_heard_of(runtime)

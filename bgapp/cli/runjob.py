@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -9,18 +10,19 @@ from typing import Any
 import click
 from sqlalchemy import Row
 
-from bgapp import newjob, options, queries
+from bgapp import newjob, queries
 from bgapp import runtime as runtimes
-from bgapp.cli import presence, show, words
+from bgapp.cli import look, presence, show, words
 from bgapp.cli.errors import NOT_COMPLETED, Command
+from bgapp.cli.show import CLEAR
 from bgapp.enqueue import enqueue
-from bgapp.errors import JobRejected, UnknownJob
+from bgapp.errors import JobRejected
 from bgapp.handle import FIRST_PAUSE, LONGEST_PAUSE, JobHandle
 from bgapp.models import Status
+from bgapp.options import DEFAULT_PRIORITY
 from bgapp.runtime import Runtime
 
 CREATED_BY = "command"
-CLEAR = "\r\x1b[K"  # the line on which progress is shown
 
 
 class RunJob(Command):
@@ -52,7 +54,13 @@ class RunJob(Command):
 @click.option("--wait", is_flag=True, help="Wait for the job's end and print its result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job, or its refusal, as JSON.")
 def run_job(
-    job_class: str, method: str, params: tuple[str, ...], kwargs: str | None, wait: bool, as_json: bool, **given: str | None
+    job_class: str,
+    method: str,
+    params: tuple[str, ...],
+    kwargs: str | None,
+    wait: bool,
+    as_json: bool,
+    **given: str | None,
 ) -> None:
     """Ask for METHOD of CLASS to run in the background.
 
@@ -60,14 +68,15 @@ def run_job(
     converted by the method's type hints; list and dict hints take JSON.
     """
     runtime = runtimes.current()
-    values = _params(runtime, job_class, method, list(params), kwargs)
-    handle = enqueue(runtime, job_class, method, values, _wanted(given), created_by=CREATED_BY)
-    row = _look(runtime, handle.id)
+    with contextlib.redirect_stdout(sys.stderr):  # what an imported job class prints is no part of the answer
+        values = _params(runtime, job_class, method, list(params), kwargs)
+        handle = enqueue(runtime, job_class, method, values, _wanted(given), created_by=CREATED_BY)
+    row = look.job(runtime, handle.id)
     presence.warn_if_alone(runtime, row)
     if wait:
         row = _wait(runtime, handle.id)
     if as_json:
-        click.echo(show.as_json(job_json(runtime, row)))
+        click.echo(show.as_json(look.as_json(runtime, row)))
     elif not wait:
         click.echo(_accepted(row, handle, given["unique_key"]))
     elif row.status == Status.COMPLETED:
@@ -76,12 +85,6 @@ def run_job(
         if not as_json:
             click.echo(show.standing(row) + (f": {show.line(row.error)}" if row.error else ""), err=True)
         raise click.exceptions.Exit(NOT_COMPLETED)
-
-
-def job_json(runtime: Runtime, row: Row[Any]) -> dict[str, Any]:
-    """Return the contract's JSON of a job. Raises DatabaseUnavailable."""
-    with runtime.database.read() as connection:
-        return queries.as_json(row, queries.attempts(connection, row.id), runtime.settings.secret_keys)
 
 
 def _params(runtime: Runtime, job_class: str, method: str, params: list[str], kwargs: str | None) -> object:
@@ -98,7 +101,7 @@ def _wanted(given: dict[str, str | None]) -> dict[str, Any]:
     for name in ("retries", "delay", "priority", "timeout"):
         if name in wanted:
             wanted[name] = words.number(wanted[name])
-    if wanted.get("priority") == options.DEFAULT_PRIORITY:
+    if wanted.get("priority") == DEFAULT_PRIORITY and type(wanted["priority"]) is int:
         wanted["priority"] = "normal"  # said outright, so the allow-list's own does not come first
     return wanted
 
@@ -109,21 +112,13 @@ def _accepted(row: Row[Any], handle: JobHandle, unique_key: str | None) -> str:
     return f"{show.standing(row)}: it was asked for before with the unique key {show.line(unique_key or '')}"
 
 
-def _look(runtime: Runtime, job_id: int) -> Row[Any]:
-    with runtime.database.read() as connection:
-        row = queries.job(connection, job_id)
-    if row is None:
-        raise UnknownJob(job_id)
-    return row
-
-
 def _wait(runtime: Runtime, job_id: int) -> Row[Any]:
     """Return the job once it has ended; meanwhile show its progress to whoever sits at a terminal."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     said, pause = "", FIRST_PAUSE
     try:
         while True:
-            row = _look(runtime, job_id)
+            row = look.job(runtime, job_id)
             if queries.is_final(row.status):
                 return row
             if terminal and said != (said := show.progress(row)):

@@ -16,7 +16,15 @@ from bgapp import attemptlog, queries
 from bgapp.logline import UNSEEN
 
 LONGEST_CELL = 60  # characters
-COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "ok": "green", "warning": "yellow", "problem": "red"}
+COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "running": "cyan",
+    "ok": "green",
+    "warning": "yellow",
+    "problem": "red",
+}
+CLEAR = "\r\x1b[K"  # empties the line on which progress is shown
 MIB = 1024 * 1024
 
 _UNSEEN = re.compile(f"[{UNSEEN}]")
@@ -25,7 +33,9 @@ _UNSEEN = re.compile(f"[{UNSEEN}]")
 def as_json(value: object) -> str:
     """Return `value` as JSON over several lines; what a terminal would not show stands as an escape."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    return text if text.isascii() and "\x7f" not in text else _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    return (
+        text if text.isascii() and "\x7f" not in text else _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    )
 
 
 def line(text: str) -> str:
@@ -50,8 +60,8 @@ def seconds(value: float) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in MiB."""
-    return f"{count / MIB:.1f} MiB"
+    """Return a number of bytes in MiB or GiB."""
+    return f"{count / MIB:.1f} MiB" if count < 1024 * MIB else f"{count / MIB / 1024:.1f} GiB"
 
 
 def status(word: str) -> str:

@@ -38,7 +38,10 @@ def arranged(params: Sequence[click.Parameter], args: Sequence[str]) -> list[str
     A negative number is no option, unless it stands after an option that takes a value and is that value.
     """
     with_value = {
-        name for one in params if isinstance(one, click.Option) and not one.is_flag for name in (*one.opts, *one.secondary_opts)
+        name
+        for one in params
+        if isinstance(one, click.Option) and not one.is_flag
+        for name in (*one.opts, *one.secondary_opts)
     }
     options: list[str] = []
     others: list[str] = []
@@ -65,13 +68,8 @@ def number(text: str) -> int | float | str:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-class JobId(click.ParamType):
-    """A job's id. One that no database can hold is an unknown job like any other."""
-
-    name = "id"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number. Raises click.BadParameter."""
-        if not isinstance(value, str) or not _ID.fullmatch(value):
-            self.fail(f"{shown(value)} is not the number of a job", param, ctx)
-        return int(value)
+def job_id(text: str) -> int:
+    """Return the number that names a job, however large. Raises click.BadParameter."""
+    if not _ID.fullmatch(text):
+        raise click.BadParameter(f"{shown(text)} is not the number of a job")
+    return int(text)

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from bgapp import accountmodels  # noqa: F401 # its tables stand on the same metadata
 from bgapp.models import Base
 from bgapp.schema import VERSION_TABLE
 

@@ -245,7 +245,8 @@ def thread_count() -> int:
         return len(os.listdir("/proc/self/task"))
     import psutil
 
-    return psutil.Process().num_threads()
+    count: int = psutil.Process().num_threads()
+    return count
 
 
 def _processes() -> Iterator[int]:

@@ -182,7 +182,7 @@ def post(path: Path, count: int = 1) -> bool:
 
 
 def readable(descriptor: int) -> int:
-    """Return a socket's descriptor that carries what the pipe `descriptor` gives: a selector here knows only sockets."""
+    """Return a socket's descriptor that carries what the pipe gives: a selector here knows only sockets."""
     reader, writer = socket.socketpair()
 
     def pump() -> None:

@@ -26,7 +26,14 @@ class Till:
 
     def where(self) -> dict[str, Any]:
         """Tell which process this is and who started it."""
-        return {"made": self.made, "pid": os.getpid(), "parent": os.getppid(), "python": sys.executable}
+        return {
+            "made": self.made,
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "session": os.getsid(0),
+            "parent_session": os.getsid(os.getppid()),
+            "python": sys.executable,
+        }
 
     def keep(self, *words: str) -> list[str]:
         """Give back what came, word by word."""

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from bgapp import create_app, run_background_job
 from bgapp.errors import JobRejected
 from bgapp.handle import JobHandle
-from bgapp.lifecycle import ATTEMPTS, JOBS
+from bgapp.statements import ATTEMPTS, JOBS
 from tests.conftest import ROOT
 from tests.site import ALLOWED, Site
 
@@ -31,7 +31,7 @@ SHOP_ALLOWED: dict[str, Any] = {
     "bgapp.jobs.users.UserSeeder": ["seed"],
     "bgapp.jobs.folder_scan.FolderScan": ["scan"],
     f"{SHOP}.Till": {
-        "methods": dict.fromkeys("where keep sell anything later add name steps ticks balance".split(), {}),
+        "methods": {name: {} for name in "where keep sell anything later add name steps ticks balance".split()},
     },
     f"{SHOP}.Cart": ["fill"],
     f"{SHOP}.NeedsPlace": ["work"],
@@ -101,7 +101,9 @@ def accepted(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def rows(site: Site) -> int:
     """Return how many jobs and attempts are stored."""
     with site.runtime.database.read() as connection:
-        return sum(connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (JOBS, ATTEMPTS))
+        return sum(
+            connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (JOBS, ATTEMPTS)
+        )
 
 
 class Refusal:
@@ -120,7 +122,7 @@ def refusing(site: Site) -> Iterator[Refusal]:
     assert rows(site) == stored, "a refused call stored something"
     assert site.log() == main, "a refusal is no status change of a job"
     refusal.lines = site.log(ERRORS).removeprefix(errors).splitlines()
-    assert len(refusal.lines) == 1 and refusal.lines[0].startswith("Job rejected | Class: "), refusal.lines
+    assert [line.split(": ")[0] for line in refusal.lines] == ["Job rejected | Class"], refusal.lines
 
 
 def refused(site: Site, kind: type[JobRejected], argument: str, *call: Any, **options: Any) -> str:
@@ -129,7 +131,8 @@ def refused(site: Site, kind: type[JobRejected], argument: str, *call: Any, **op
         run_background_job(*call, **options)
     message = str(caught.value)
     assert caught.value.argument == argument, message
-    assert "\n" not in message and len(message) < 600, message
+    assert "\n" not in message, message
+    assert len(message) < 600, message
     assert kind.kind in refusal.lines[0].rpartition(" | Error: ")[2]
     return message
 
@@ -162,5 +165,3 @@ def fields(line: str) -> dict[str, str]:
 
 def statuses(lines: list[dict[str, str]]) -> list[str]:
     return [line["Status"] for line in lines]
-
-

@@ -58,18 +58,21 @@ def test_s8_and_s42_a_button_answers_at_once_and_the_job_goes_on(shop: tuple[Sit
     job = int(answer.headers["Location"].removeprefix("/?job="))
     assert site.ends(job) == [], "the answer came before the job had ended"
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/test-background-job", timeout=30) as page:  # noqa: S310
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/test-background-job", timeout=30) as page:
         assert page.read() == b"Background job dispatched!"
     sample = site.wait(job + 1)
     assert (sample["class"], sample["retries"]) == ("bgapp.jobs.samples.SampleJob", 3)
-    assert sample["params"] == {"message": "Hello, Background Job!"} and sample["status"] == "completed"
-    assert site.wait(job)["status"] == "completed" and len(site.ends(job)) == 1
+    assert sample["params"] == {"message": "Hello, Background Job!"}
+    assert sample["status"] == "completed"
+    assert site.wait(job)["status"] == "completed"
+    assert len(site.ends(job)) == 1
 
 
 def test_s10_the_helper_is_importable_from_the_package_and_apart_from_what_runs_jobs() -> None:
     assert bgapp.run_background_job.__module__ == "bgapp.enqueue"
     source = inspect.getsource(inspect.getmodule(run_background_job))  # type: ignore[arg-type] # it has a module
-    assert "bgapp.runner" not in source and "subprocess" not in source
+    assert "bgapp.runner" not in source
+    assert "subprocess" not in source
 
 
 def test_s12_and_s41_the_order_of_the_arguments(quiet: Site) -> None:
@@ -86,7 +89,8 @@ def test_s13_a_call_is_checked_before_anything_is_made_and_the_launch_is_logged(
     refused(quiet, ClassNotAllowed, "job_class", "NoSuchJob", "execute", ["x"])
     job = ask(quiet, "SampleJob", "execute", ["Hello"])
     [line] = told(quiet, job)
-    assert line["Status"] == "Job pending" and line["Parameters"] == '{"message": "Hello"}'
+    assert line["Status"] == "Job pending"
+    assert line["Parameters"] == '{"message": "Hello"}'
 
 
 def test_s18_a_delay_puts_the_start_off(living: Site) -> None:
@@ -114,7 +118,9 @@ def test_s26_a_service_outside_any_folder_for_jobs_with_a_delay_of_a_minute(quie
 
 def test_s35_the_helper_is_true_when_it_started_a_job_and_raises_when_it_could_not(quiet: Site) -> None:
     job = ask(quiet, "SampleJob", "process", {"data": "example"})
-    assert job and job.id and job.created
+    assert job
+    assert job.id
+    assert job.created
     assert quiet.job(job)["params"] == {"data": "example"}
     before = rows(quiet)
     with pytest.raises(JobRejected):
@@ -127,7 +133,8 @@ def test_s35_a_view_gets_a_handle_to_wait_with(living: Site) -> None:
     job = ask(living, "SampleJob", "process", {"data": "example"})
     with living.app.app_context():
         assert job.wait(timeout=30)
-    assert (job.status, job.error) == ("completed", None) and job.result["processed"] is True
+    assert (job.status, job.error) == ("completed", None)
+    assert job.result["processed"] is True
 
 
 def test_s47_a_delay_is_seconds_or_a_span_or_a_moment(quiet: Site) -> None:

@@ -80,7 +80,8 @@ def test_s31_a_failure_leaves_a_row_and_puts_the_next_attempt_on_the_clock(livin
     [attempt] = found["attempts"]
     assert (attempt["status"], attempt["error"]) == ("failed", "ValueError: try later")
     assert (moment(found["run_at"]) - moment(attempt["finished_at"])).total_seconds() == 3000
-    assert found["reason"] == "error" and found["finished_at"] is None
+    assert found["reason"] == "error"
+    assert found["finished_at"] is None
     job.cancel("test")
 
 

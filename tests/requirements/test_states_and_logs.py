@@ -36,17 +36,26 @@ def test_s7_every_status_has_its_time(living: Site) -> None:
     job = living.enqueue("add", 1, 2)
     found = living.wait(job)
     times = [datetime.fromisoformat(found[name]) for name in ("created_at", "run_at", "started_at", "finished_at")]
-    assert started <= times[0] and times == sorted(times)
+    assert started <= times[0]
+    assert times == sorted(times)
     lines = told(living, job)
     assert statuses(lines) == ["Job pending", "Job running", "Job completed successfully"]
     stamps = [datetime.fromisoformat(line["Timestamp"]).replace(tzinfo=UTC) for line in lines]
-    assert started <= stamps[0] and stamps == sorted(stamps)
+    assert started <= stamps[0]
+    assert stamps == sorted(stamps)
 
 
 def test_s29_one_file_has_the_story_and_the_other_every_error(living: Site) -> None:
     job = living.enqueue("fail_until", 2, retries=1)
     living.wait(job)
-    story = ["Job pending", "Job running", "Job retry scheduled", "Job pending", "Job running", "Job completed successfully"]
+    story = [
+        "Job pending",
+        "Job running",
+        "Job retry scheduled",
+        "Job pending",
+        "Job running",
+        "Job completed successfully",
+    ]
     wait_for(lambda: statuses(told(living, job)) == story, f"the story in the log: {told(living, job)}")
     [error] = told(living, job, ERRORS)
     assert (error["Status"], error["Error"]) == ("Job retry scheduled", "RuntimeError: attempt 1 fails")
@@ -90,7 +99,8 @@ def test_s45_a_failure_adds_its_message(living: Site) -> None:
     job = living.enqueue("fail", "a | b\nc", retries=0)
     living.wait(job)
     [line] = told(living, job, ERRORS)
-    assert line["Status"] == "Job failed" and line["Error"] == r"ValueError: a \u007c b\nc"
+    assert line["Status"] == "Job failed"
+    assert line["Error"] == r"ValueError: a \u007c b\nc"
     whole = next(one for one in living.log(ERRORS).splitlines() if f"| Job: {job.id} " in one)
     assert LINE.fullmatch(whole)
 

@@ -22,7 +22,7 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
-def tests_here() -> dict[str, str]:
+def existing_tests() -> dict[str, str]:
     """Return every test of this folder and the file that it stands in."""
     found = {}
     for file in sorted(FOLDER.glob("test_*.py")):
@@ -46,10 +46,11 @@ def test_a_requirement_is_told_met_and_tested(number: int) -> None:
     cells = rows("The requirements")[number - 1]
     assert len(cells) == 4, cells
     _, wanted, met, tests = cells
-    assert len(wanted) > 15 and len(met) > 15
+    assert len(wanted) > 15
+    assert len(met) > 15
     assert named(tests) or LATER in tests
     for name in named(tests):
-        assert name in tests_here(), f"S{number} names {name}, which does not exist"
+        assert name in existing_tests(), f"S{number} names {name}, which does not exist"
         assert re.search(rf"_s{number}_", name), f"{name} is not named for S{number}"
 
 
@@ -57,7 +58,7 @@ def test_every_test_that_is_named_for_a_requirement_is_in_its_row() -> None:
     table = {cells[0]: named(cells[3]) for cells in rows("The requirements")}
     missing = [
         (f"S{number}", name)
-        for name in tests_here()
+        for name in existing_tests()
         for number in re.findall(r"_s(\d+)(?=_)", name)
         if name not in table[f"S{number}"]
     ]
@@ -68,11 +69,12 @@ def test_every_contradiction_is_settled_by_an_existing_test() -> None:
     settled = rows("Where the seeds contradict each other")
     assert len(settled) >= 9
     for cells in settled:
-        assert len(cells) == 3 and named(cells[2]), cells
-        assert set(named(cells[2])) <= set(tests_here()), cells
+        assert len(cells) == 3, cells
+        assert named(cells[2]), cells
+        assert set(named(cells[2])) <= set(existing_tests()), cells
 
 
 def test_every_bad_input_is_tested_by_its_number() -> None:
     wanted = {*range(1, 21), *range(33, 37), 57, 58}
-    found = {int(number) for name in tests_here() for number in re.findall(r"_b(\d+)(?=_)", name)}
+    found = {int(number) for name in existing_tests() for number in re.findall(r"_b(\d+)(?=_)", name)}
     assert found == wanted

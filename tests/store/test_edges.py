@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from bgapp import lifecycle
+from bgapp import lifecycle, statements
 from bgapp.backoff import Backoff
 from bgapp.database import Database
 from bgapp.errors import Fenced, UnknownJob, WrongState
-from bgapp.lifecycle import ATTEMPTS, JOBS
 from bgapp.models import FINAL, UNFINISHED, WAITING, Node, Reason, Status
 from bgapp.outcome import Outcome
 from bgapp.records import Change, Claim
+from bgapp.statements import ATTEMPTS, JOBS
 from bgapp.system import Ended
 from tests import factories as make
 from tests.factories import COMPLETED, FAILED, LOST, NOT_STARTED, NOW, REFUSED, SECOND, STOPPED, owner
@@ -135,7 +135,7 @@ def test_promote_moves_what_is_due_and_nothing_else(ready: Database) -> None:
 
 
 def test_promote_moves_a_bounded_number_the_longest_due_first(ready: Database) -> None:
-    most = lifecycle.PROMOTE_AT_ONCE
+    most = statements.PROMOTE_AT_ONCE
     wanted = [make.new_job(run_at=NOW + SECOND * (most + 5 - n)) for n in range(most + 5)]
     with ready.write() as connection:
         ids, _ = lifecycle.add_many(connection, wanted)

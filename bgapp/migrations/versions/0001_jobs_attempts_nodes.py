@@ -7,11 +7,15 @@ from alembic import op
 
 from bgapp.models import UtcDateTime
 
-
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+REASON = (
+    "reason IS NULL OR reason IN ('error', 'timeout', 'lost', 'poison', 'not_allowed', 'no_result', 'not_started', "
+    "'limit', 'expired', 'cancelled')"
+)
 
 
 def upgrade() -> None:
@@ -58,7 +62,7 @@ def upgrade() -> None:
             name=op.f("ck_bgapp_jobs_finished_at"),
         ),
         sa.CheckConstraint(
-            "reason IS NULL OR reason IN ('error', 'timeout', 'lost', 'poison', 'not_allowed', 'no_result', 'not_started', 'limit', 'expired', 'cancelled')",
+            REASON,
             name=op.f("ck_bgapp_jobs_reason"),
         ),
         sa.CheckConstraint(
@@ -120,7 +124,7 @@ def upgrade() -> None:
         sa.Column("traceback", sa.Text(), nullable=True),
         sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_bgapp_attempts_finished_at")),
         sa.CheckConstraint(
-            "reason IS NULL OR reason IN ('error', 'timeout', 'lost', 'poison', 'not_allowed', 'no_result', 'not_started', 'limit', 'expired', 'cancelled')",
+            REASON,
             name=op.f("ck_bgapp_attempts_reason"),
         ),
         sa.CheckConstraint(

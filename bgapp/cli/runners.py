@@ -1,0 +1,192 @@
+"""`runners`: which processes run jobs here, and asking them to stop; `scheduler`: the clock alone."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from flask import current_app
+
+from bgapp import clock, queries, scheduler, stop, system
+from bgapp import runtime as runtimes
+from bgapp.cli import presence, show
+from bgapp.cli.errors import INTERRUPTED, Command
+from bgapp.cli.show import CLEAR
+from bgapp.node import Node
+from bgapp.runtime import Runtime
+from bgapp.system import ProcessIdentity
+
+PAUSE = 0.05  # seconds between two looks
+HOST_PATIENCE = 5.0  # seconds in which a host that is asked to end does so
+LOOK_AT_LEAD = 0.5  # seconds
+
+
+@click.group("runners", short_help="See and stop the processes that run jobs.")
+def runners() -> None:
+    """See and stop the processes that run jobs."""
+
+
+@runners.command("list", cls=Command, short_help="List the nodes of this instance and their runners.")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of nodes as JSON.")
+def list_runners(as_json: bool) -> None:
+    """List the nodes of this instance: who leads, the runner host, and each runner with its job."""
+    runtime = runtimes.current()
+    found = [_node_json(runtime, node) for node in presence.living(runtime.settings.instance)]
+    if as_json:
+        click.echo(show.as_json(found))
+        return
+    if not any(one["leader"] or one["host"] or one["runners"] for one in found):
+        click.echo(f"No runners, and no application process runs here (start one: {presence.how_to_start()}).")
+        return
+    for one in found:
+        host = f"runner host {one['host']['pid']}" if one["host"] else "no runner host"
+        leads = "an application process leads" if one["leader"] else "no application process leads"
+        click.echo(f"node {one['node']}: {leads}, {host}")
+        rows = [(str(runner["slot"]), str(runner["pid"]), _job_words(runner["job"])) for runner in one["runners"]]
+        click.echo(
+            show.table(("  SLOT", "PID", "JOB"), [(f"  {slot}", *rest) for slot, *rest in rows])
+            if rows
+            else "  no runners"
+        )
+
+
+def _job_words(job: dict[str, Any] | None) -> str:
+    if job is None:
+        return "idle"
+    return f"{job['id']} {show.cut(job['class'] + '.' + job['method'])}, attempt {job['attempt']}"
+
+
+def _node_json(runtime: Runtime, node: Node) -> dict[str, Any]:
+    host = node.host()
+    return {
+        "node": node.id,
+        "leader": node.has_leader(),
+        "host": None if host is None else {"pid": host[0].pid, "generation": host[1]},
+        "runners": [{"slot": slot, "pid": process.pid, "job": job} for slot, process, job in _runners(runtime, node)],
+    }
+
+
+def _runners(runtime: Runtime, node: Node) -> list[tuple[int, ProcessIdentity, dict[str, Any] | None]]:
+    """Return each runner's slot, process and job."""
+    with runtime.database.read() as connection:
+        rows = queries.running(connection, node.id)
+    jobs = {
+        (row.runner_pid, row.runner_ticks): {
+            "id": row.id,
+            "class": row.job_class,
+            "method": row.method,
+            "attempt": row.attempt,
+            "started_at": clock.iso(row.started_at),
+        }
+        for row in rows
+    }
+    found = node.runners(runtime.settings.max_running)
+    return [(slot, process, jobs.get((process.pid, process.ticks))) for slot, process in found]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A runner that was asked to leave."""
+
+    node: Node
+    process: ProcessIdentity
+
+
+@runners.command("stop", cls=Command, short_help="Have the runners leave.")
+@click.option("--now", is_flag=True, help="End running jobs too; they are lost, and retried if retries are left.")
+def stop_runners(now: bool) -> None:
+    """Have the runners and their host leave; jobs that run finish first, unless --now is given."""
+    runtime = runtimes.current()
+    living = presence.living(runtime.settings.instance)
+    asked: list[Asked] = []
+    for node in living:
+        _end_host(node)
+        # Who is there now is who is waited for: later ones are not asked and may stay.
+        asked += [Asked(node, process) for _, process in node.runners(runtime.settings.max_running)]
+        stop.ask_to_stop(node, now=now)
+        if not presence.is_here(node):
+            click.echo(f"The runners of node {node.id} are in another container: asked, and not waited for.", err=True)
+    if not asked:
+        click.echo("No runners.")
+    else:
+        busy = sum(job is not None for node in living for _, _, job in _runners(runtime, node))
+        how = "" if not busy else " Running jobs are ended." if now else " Running jobs finish first; --now ends them."
+        click.echo(f"{_count(len(asked), 'runner')} asked to leave, {_count(busy, 'job')} running.{how}", err=True)
+        _wait_until_left(runtime, asked)
+        click.echo(f"{_count(len(asked), 'runner')} left.")
+    if presence.has_leader(runtime):
+        click.echo("An application process still leads: it starts new runners. Stop that first to have none.", err=True)
+
+
+def _end_host(node: Node) -> None:
+    """End the runner host before its runners, so that it forks no further ones."""
+    found = node.host()
+    if found is None:
+        return
+    system.terminate(found[0])
+    deadline = clock.monotonic() + HOST_PATIENCE
+    while system.is_alive(found[0]) and clock.monotonic() < deadline:
+        time.sleep(PAUSE)
+
+
+def _wait_until_left(runtime: Runtime, asked: list[Asked]) -> None:
+    """Wait for those in our PID namespace; of others nothing can be seen but that they were asked."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    said = 0
+    try:
+        while left := [one for one in asked if system.is_alive(one.process)]:
+            if terminal and said != (said := len(left)):
+                click.echo(CLEAR + _left_words(runtime, left), nl=False, err=True)
+            time.sleep(PAUSE)
+    except KeyboardInterrupt:
+        click.echo(f"{CLEAR if said else ''}The runners still leave when their jobs have ended.", err=True)
+        raise
+    if said:
+        click.echo(CLEAR, nl=False, err=True)
+
+
+def _left_words(runtime: Runtime, left: list[Asked]) -> str:
+    processes = {one.process for one in left}
+    nodes = {one.node.id: one.node for one in left}.values()
+    jobs = [job["id"] for node in nodes for _, process, job in _runners(runtime, node) if job and process in processes]
+    what = f", jobs {', '.join(map(str, jobs))}" if jobs else ""
+    return f"waiting for {_count(len(left), 'runner')}{what}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+@click.command("scheduler", cls=Command, short_help="Run the clock alone, in the foreground.")
+def scheduler_command() -> None:
+    """Start due jobs as an application process does, but serve nothing; until Ctrl-C. Running jobs run on."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined] # LocalProxy
+    signal.signal(signal.SIGTERM, _end_quietly)
+    scheduler.start_clock(app)
+    try:
+        said = None
+        scheduler.wait_for_leader(app, HOST_PATIENCE)
+        while True:
+            found = scheduler.clock_of(app)
+            leads = found is not None and found.leads
+            if leads != said:
+                said = leads
+                node = runtimes.current().node.id
+                click.echo(
+                    f"This process leads node {node}: it starts due jobs. Ctrl-C stops it; running jobs run on."
+                    if leads
+                    else f"Another process leads node {node}: this one stands by. Ctrl-C stops it."
+                )
+            time.sleep(LOOK_AT_LEAD)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    finally:
+        scheduler.stop_clock(app)
+
+
+def _end_quietly(*_: object) -> None:
+    raise click.exceptions.Exit(0)
