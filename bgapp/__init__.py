@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from bgapp.extension import BackgroundJobs as BackgroundJobs
     from bgapp.extension import start as start
     from bgapp.handle import JobHandle as JobHandle
+    from bgapp.hostmigrations import include_object as include_object
     from bgapp.scheduler import start_clock as start_clock
+    from bgapp.web.access import Viewer as Viewer
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BackgroundJobs": "bgapp.extension",
     "JobHandle": "bgapp.handle",
+    "Viewer": "bgapp.web.access",
     "create_app": "bgapp.app",
     "current_job": "bgapp.context",
+    "include_object": "bgapp.hostmigrations",
     "run_background_job": "bgapp.enqueue",
     "run_background_jobs": "bgapp.enqueue",
     "start": "bgapp.extension",
@@ -34,9 +38,11 @@ _HOMES = {
 __all__ = [
     "BackgroundJobs",
     "JobHandle",
+    "Viewer",
     "__version__",
     "create_app",
     "current_job",
+    "include_object",
     "run_background_job",
     "run_background_jobs",
     "start",

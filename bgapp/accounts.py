@@ -99,6 +99,11 @@ def checked_name(name: str) -> str:
     return stored
 
 
+def name_is_taken(name: str) -> AccountRefused:
+    """Return the refusal of a name that another user has."""
+    return AccountRefused(f"there is a user {shown(name)} already (upper and lower case are the same)", "name")
+
+
 def _is_letter(character: str) -> bool:
     # Marks too: in many scripts a letter is written with one.
     return unicodedata.category(character)[0] in "LMN"
@@ -175,9 +180,7 @@ def create_user(connection: Connection, name: str, role: str, now: datetime, pas
         with connection.begin_nested():
             user_id = connection.execute(insert(USERS).values(values).returning(USERS.c.id)).scalar_one()
     except IntegrityError:
-        raise AccountRefused(
-            f"there is a user {shown(stored)} already (upper and lower case are the same)", "name"
-        ) from None
+        raise name_is_taken(stored) from None
     return _required(connection, user_id)
 
 

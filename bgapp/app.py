@@ -1,4 +1,4 @@
-"""The stand-alone application: bgapp with a Flask-SQLAlchemy database of its own and the sample jobs."""
+"""The stand-alone application: bgapp with a Flask-SQLAlchemy database of its own, users, and the sample jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
+from bgapp import secretkey
 from bgapp.database import sqlite_library
 from bgapp.extension import BackgroundJobs
 from bgapp.settings import load
@@ -22,13 +23,6 @@ SAMPLE_JOBS = {
     "bgapp.jobs.samples.JobService": ["execute"],
     "bgapp.jobs.samples.SampleJob": ["process", "execute"],
 }
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>bgapp</title>
-<h1>bgapp is running</h1>
-<p>Background jobs are picked up and run. Use <code>flask --app wsgi run-job</code> to start one
-and <code>flask --app wsgi jobs list</code> to see them.</p>
-"""
 
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
@@ -50,8 +44,12 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
         # One SQLite library for every engine of this process: two on one file lose each other's locks.
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"module": sqlite_library()}
     SQLAlchemy(app)
-    BackgroundJobs().init_app(app, overrides=overrides, mounted=False)
-    app.add_url_rule("/", "home", lambda: PAGE)
+    BackgroundJobs(app, overrides=overrides, mounted=False)
+    key = secretkey.load(settings.instance)  # without one, the first request makes it
+    if key is not None:
+        if not app.debug:
+            secretkey.refuse_weak(key, str(secretkey.path(settings.instance)))
+        app.secret_key = key
     return app
 
 

@@ -85,7 +85,7 @@ def enqueue(
 
 def _store(runtime: Runtime, new: NewJob, *, absolute: bool, session: Any) -> JobHandle:
     def add(connection: Connection) -> tuple[int, list[Change]]:
-        _refuse_when_full(runtime, connection, 1)
+        _refuse_when_full(runtime, connection, [new])
         return lifecycle.add(connection, _by_database_time(new, runtime.database.clock(connection), absolute))
 
     job_id, changes = _in_transaction(runtime, session, add)
@@ -134,9 +134,12 @@ def _by_database_time(new: NewJob, now: datetime, absolute: bool) -> NewJob:
     return replace(new, created_at=now, run_at=run_at)
 
 
-def _refuse_when_full(runtime: Runtime, connection: Connection, adding: int) -> None:
+def _refuse_when_full(runtime: Runtime, connection: Connection, news: Sequence[NewJob]) -> None:
     most = runtime.settings.max_queued
-    if most is not None and queries.waiting(connection, most + 1) + adding > most:
+    if most is None:
+        return
+    adding = sum(new.unique_key is None or lifecycle.holder(connection, new.unique_key) is None for new in news)
+    if adding and queries.waiting(connection, most + 1) + adding > most:
         raise QueueFull(f"{most} jobs wait already, the most that BGAPP_MAX_QUEUED allows: try again later", "job")
 
 
@@ -166,7 +169,7 @@ def run_background_jobs(jobs: Sequence[Mapping[str, Any]], *, session: Any = Non
 def _add_all(
     runtime: Runtime, connection: Connection, news: list[tuple[NewJob, bool]]
 ) -> tuple[list[int], list[Change]]:
-    _refuse_when_full(runtime, connection, len(news))
+    _refuse_when_full(runtime, connection, [new for new, _ in news])
     now = runtime.database.clock(connection)
     timed = [_by_database_time(new, now, absolute) for new, absolute in news]
     if all(new.unique_key is None for new in timed):

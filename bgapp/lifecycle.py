@@ -56,23 +56,24 @@ def add(connection: Connection, new: NewJob) -> tuple[int, list[Change]]:
         job_id = connection.execute(insert(JOBS).values(row).returning(JOBS.c.id)).scalar_one()
         return job_id, [_born(job_id, new, row["status"])]
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    unfinished = JOBS.c.unique_key.is_not(None) & JOBS.c.status.in_(_literal(UNFINISHED))
     while True:
         adding = dialect.insert(JOBS).values(row)
-        adding = adding.on_conflict_do_nothing(index_elements=["unique_key"], index_where=unfinished)
+        adding = adding.on_conflict_do_nothing(index_elements=["unique_key"], index_where=_HOLDS_KEY)
         added = connection.execute(adding.returning(JOBS.c.id)).scalar()
         if added is not None:
             return added, [_born(added, new, row["status"])]
-        found = connection.execute(
-            select(JOBS.c.id).where(JOBS.c.unique_key == new.unique_key, JOBS.c.status.in_(UNFINISHED))
-        ).scalar()
+        found = holder(connection, new.unique_key)
         if found is not None:  # else it ended between the two statements: try to add again
             return found, []
 
 
-def _literal(words: Sequence[Status]) -> Any:
-    # An index's WHERE must be repeated as it was declared, so the words stand in the text and are not bound.
-    return [literal_column(f"'{word}'") for word in words]
+# The unique index's own WHERE. It must be repeated as it was declared, so the words stand in the text, not bound.
+_HOLDS_KEY = JOBS.c.unique_key.is_not(None) & JOBS.c.status.in_([literal_column(f"'{word}'") for word in UNFINISHED])
+
+
+def holder(connection: Connection, unique_key: str) -> int | None:
+    """Return the unfinished job that has this unique key."""
+    return connection.execute(select(JOBS.c.id).where(JOBS.c.unique_key == unique_key, _HOLDS_KEY)).scalar()
 
 
 def add_many(connection: Connection, news: Sequence[NewJob]) -> tuple[list[int], list[Change]]:
@@ -308,8 +309,7 @@ def retry(connection: Connection, job: int, now: datetime) -> list[Change]:
     if row.status not in FINAL:
         raise WrongState(job, row.status, "run again")
     if row.unique_key is not None:
-        same = select(JOBS.c.id).where(JOBS.c.unique_key == row.unique_key, JOBS.c.status.in_(UNFINISHED))
-        other = connection.execute(same).scalar()
+        other = holder(connection, row.unique_key)
         if other is not None:
             raise _same_key(row, f"job {other}")
     values = {

@@ -21,7 +21,7 @@ HASHES_AT_ONCE = 2  # so that a flood of tries cannot take all memory and all pr
 COMMON = Path(__file__).with_name("commonpasswords.txt")
 
 MOST_ADDED = 8  # characters before and after a common word, such as a year, that do not make it a good password
-SHORTEST_UNIT = 5  # what consists of repetitions of less is no password
+SHORTEST_UNIT = 8  # characters; what repeats less is no good password
 
 _LOOKS_LIKE = str.maketrans("013457@$!", "oieastasi")
 _ADDED_BEFORE, _ADDED_AFTER = re.compile(r"\A[\W\d_]+"), re.compile(r"[\W\d_]+\Z")
@@ -109,7 +109,7 @@ def _folded(text: str) -> str:
 
 
 def _is_made_of(password: str, words: frozenset[str]) -> bool:
-    """Return whether a password is one of these words: repeated, with a few signs around it, or with letters swapped."""
+    """Return whether a password is one of these words: repeated, with signs around it, or letters swapped."""
     text = _folded(password)
     ended = _ADDED_AFTER.sub("", text)
     forms = {text, *(form for form in (ended, _ADDED_BEFORE.sub("", ended)) if len(text) - len(form) <= MOST_ADDED)}
@@ -120,7 +120,7 @@ def _is_made_of(password: str, words: frozenset[str]) -> bool:
 def _is_pattern(text: str) -> bool:
     """Return whether a text is a run along the keyboard, the alphabet or the numbers, or a short piece repeated."""
     unit = _unit(text)
-    return len(unit) < SHORTEST_UNIT or any(unit in run for run in _RUNS)
+    return (unit != text and len(unit) < SHORTEST_UNIT) or any(unit in run for run in _RUNS)
 
 
 def _unit(text: str) -> str:

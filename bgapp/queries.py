@@ -141,14 +141,20 @@ def shown_params(row: Any, secret_words: tuple[str, ...] = ()) -> Mapping[str, A
     values = stored(row.params)
     if not isinstance(values, dict):  # the row was edited by hand
         return {}
-    return masking.mask_params(values, tuple(stored(row.secret_params) or ()), secret_words)
+    return masking.mask_params(values, secret_names(row.secret_params), secret_words)
+
+
+def secret_names(text: str | None) -> tuple[str, ...]:
+    """Return the names in a stored list of parameters to mask; none where a hand-edited row holds no such list."""
+    names = stored(text)
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def stored(text: str | None) -> Any:
     """Return the value of a stored JSON text; None where a hand-edited row holds none."""
     try:
         return None if text is None else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -22,7 +22,7 @@ def path(instance: Path) -> Path:
 
 
 def load_or_make(instance: Path) -> str:
-    """Return the key, made now if there is none; of several processes at once one makes it. Raises ConfigurationError."""
+    """Return the key, made now if there is none, by one of several processes at once. Raises ConfigurationError."""
     found = load(instance)
     if found is not None:
         return found
@@ -50,7 +50,9 @@ def load(instance: Path) -> str | None:
         mode = os.fstat(opened.fileno()).st_mode
         key = opened.read(4096).strip()
     if os.name == "posix" and mode & 0o077:
-        raise ConfigurationError(f"others can read the secret key {file}: run chmod 600 on it, or delete it for a new one")
+        raise ConfigurationError(
+            f"others can read the secret key {file}: run chmod 600 on it, or delete it for a new one"
+        )
     return key
 
 
@@ -85,6 +87,6 @@ def refuse_weak(key: str | bytes, place: str) -> None:
 
 
 def _looks_random(text: str) -> bool:
-    """Return whether capital letters, small ones and digits are mixed, as in a generated key that holds a word by chance."""
+    """Return whether capitals, small letters and digits are mixed, as in a random key that holds a word by chance."""
     kinds = (str.isupper, str.islower, str.isdigit)
     return all(sum(kind(one) for one in text) >= len(text) // 10 for kind in kinds)

@@ -23,6 +23,7 @@ from bgapp.errors import BgappError
 from bgapp.handle import JobHandle
 from bgapp.handover import APP, DEFAULT_APP
 from bgapp.runtime import Runtime, of
+from bgapp.web.setup import setup_code
 
 SAMPLE = ("bgapp.jobs.folder_scan.FolderScan", "scan")
 PORTS_TO_TRY = 20
@@ -38,13 +39,17 @@ def main(words: Sequence[str] | None = None) -> int:
         runtime = of(app)
         server, address = _listen(app, arguments.host, arguments.port)
         scheduler.start_clock(app)
-        handle = enqueue(runtime, *SAMPLE, {"folder": os.getcwd(), "largest": 3}, {"retries": 0})
         threading.Thread(target=server.run, daemon=True, name="bgapp-server").start()
         print(f"bgapp serves at {address}", flush=True)
-        done = _show_sample(runtime, handle)
-        if arguments.once:
-            return 0 if done else 1
-        print(f"\nOpen {address} in a browser. Ctrl-C stops serving; jobs that run then run on.", flush=True)
+        code = setup_code(app)
+        if code is not None:
+            print(f"Make the first admin at {address}setup with the set-up code  {code}", flush=True)
+        if arguments.sample:
+            handle = enqueue(runtime, *SAMPLE, {"folder": os.getcwd(), "largest": 3}, {"retries": 0})
+            done = _show_sample(runtime, handle)
+            if arguments.once:
+                return 0 if done else 1
+        print("\nCtrl-C stops serving; jobs that run then run on.", flush=True)
         while True:
             time.sleep(3600)
     except BgappError as error:
@@ -61,6 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 bgapp", description="Run a sample job and serve bgapp.")
     parser.add_argument("--once", action="store_true", help="end after the sample job")
+    parser.add_argument("--no-sample", dest="sample", action="store_false", help="serve without running a sample job")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="first port to try (default 8000)")
     return parser

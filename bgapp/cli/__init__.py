@@ -9,8 +9,9 @@ from bgapp.cli.doctor import doctor
 from bgapp.cli.jobs import jobs
 from bgapp.cli.runjob import run_job
 from bgapp.cli.runners import runners, scheduler_command
+from bgapp.cli.users import users
 
-COMMANDS: tuple[click.Command, ...] = (run_job, jobs, runners, scheduler_command, doctor)
+COMMANDS: tuple[click.Command, ...] = (run_job, jobs, runners, scheduler_command, users, doctor)
 GROUP = "bgapp"
 
 

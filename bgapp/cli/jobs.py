@@ -12,8 +12,7 @@ from bgapp.cli import look, presence, show
 from bgapp.cli.errors import NOT_COMPLETED, Command
 from bgapp.cli.runjob import CREATED_BY
 from bgapp.cli.tail import log
-from bgapp.cli.words import LARGEST_ID
-from bgapp.cli.words import job_id as as_id
+from bgapp.cli.words import LARGEST_ID, natural
 from bgapp.errors import UnknownJob, WrongState
 from bgapp.models import Status
 from bgapp.runtime import Runtime
@@ -21,7 +20,7 @@ from bgapp.runtime import Runtime
 MOST_LISTED = 1000
 EXACT = 10**12  # more jobs than any table holds
 
-ids = click.argument("ids", metavar="ID ...", nargs=-1, required=True, type=as_id)
+ids = click.argument("ids", metavar="ID ...", nargs=-1, required=True, type=natural)
 
 
 @click.group("jobs", short_help="See and change jobs.")
@@ -41,9 +40,9 @@ jobs.add_command(log)
     metavar="N",
     type=click.IntRange(1, MOST_LISTED),
     default=queries.PAGE,
-    help="How many, 1 to 1000 (default 50).",
+    help="How many (default 50).",
 )
-@click.option("--before", metavar="ID", type=as_id, help="Only jobs older than this one; for the next page.")
+@click.option("--before", metavar="ID", type=natural, help="Only jobs older than this one; for the next page.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array of jobs as JSON.")
 def list_jobs(status: str | None, limit: int, before: int | None, as_json: bool) -> None:
     """List jobs, newest first."""
@@ -78,7 +77,7 @@ def list_jobs(status: str | None, limit: int, before: int | None, as_json: bool)
 
 
 @jobs.command("show", cls=Command, short_help="Tell all about a job.")
-@click.argument("job_id", metavar="ID", type=as_id)
+@click.argument("job_id", metavar="ID", type=natural)
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON.")
 def show_job(job_id: int, as_json: bool) -> None:
     """Tell all about a job: its options, its outcome, and each attempt."""

@@ -71,10 +71,9 @@ def run_job(
     with contextlib.redirect_stdout(sys.stderr):  # what an imported job class prints is no part of the answer
         values = _params(runtime, job_class, method, list(params), kwargs)
         handle = enqueue(runtime, job_class, method, values, _wanted(given), created_by=CREATED_BY)
-    row = look.job(runtime, handle.id)
-    presence.warn_if_alone(runtime, row)
-    if wait:
-        row = _wait(runtime, handle.id)
+    row = _wait(runtime, handle.id) if wait else look.job(runtime, handle.id)
+    if not wait:
+        presence.warn_if_alone(runtime, row)
     if as_json:
         click.echo(show.as_json(look.as_json(runtime, row)))
     elif not wait:
@@ -117,6 +116,7 @@ def _wait(runtime: Runtime, job_id: int) -> Row[Any]:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     said, pause = "", FIRST_PAUSE
     try:
+        presence.warn_if_alone(runtime, look.job(runtime, job_id))
         while True:
             row = look.job(runtime, job_id)
             if queries.is_final(row.status):

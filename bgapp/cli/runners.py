@@ -105,18 +105,16 @@ def stop_runners(now: bool) -> None:
     asked: list[Asked] = []
     for node in living:
         _end_host(node)
-        # Who is there now is who is waited for: later ones are not asked and may stay.
-        asked += [Asked(node, process) for _, process in node.runners(runtime.settings.max_running)]
+        found = node.runners(runtime.settings.max_running)  # later ones are not asked, and not waited for
         stop.ask_to_stop(node, now=now)
-        if not presence.is_here(node):
+        if presence.is_here(node):
+            asked += [Asked(node, process) for _, process in found]
+        else:
             click.echo(f"The runners of node {node.id} are in another container: asked, and not waited for.", err=True)
     if not asked:
         click.echo("No runners.")
     else:
-        busy = sum(job is not None for node in living for _, _, job in _runners(runtime, node))
-        how = "" if not busy else " Running jobs are ended." if now else " Running jobs finish first; --now ends them."
-        click.echo(f"{_count(len(asked), 'runner')} asked to leave, {_count(busy, 'job')} running.{how}", err=True)
-        _wait_until_left(runtime, asked)
+        _wait_until_left(runtime, asked, now=now)
         click.echo(f"{_count(len(asked), 'runner')} left.")
     if presence.has_leader(runtime):
         click.echo("An application process still leads: it starts new runners. Stop that first to have none.", err=True)
@@ -133,11 +131,14 @@ def _end_host(node: Node) -> None:
         time.sleep(PAUSE)
 
 
-def _wait_until_left(runtime: Runtime, asked: list[Asked]) -> None:
-    """Wait for those in our PID namespace; of others nothing can be seen but that they were asked."""
+def _wait_until_left(runtime: Runtime, asked: list[Asked], *, now: bool) -> None:
+    """Say what was asked, and wait until it is done."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     said = 0
     try:
+        busy = len(_jobs_of(runtime, asked))
+        how = "" if not busy else " Running jobs are ended." if now else " Running jobs finish first; --now ends them."
+        click.echo(f"{_count(len(asked), 'runner')} asked to leave, {_count(busy, 'job')} running.{how}", err=True)
         while left := [one for one in asked if system.is_alive(one.process)]:
             if terminal and said != (said := len(left)):
                 click.echo(CLEAR + _left_words(runtime, left), nl=False, err=True)
@@ -150,11 +151,16 @@ def _wait_until_left(runtime: Runtime, asked: list[Asked]) -> None:
 
 
 def _left_words(runtime: Runtime, left: list[Asked]) -> str:
-    processes = {one.process for one in left}
-    nodes = {one.node.id: one.node for one in left}.values()
-    jobs = [job["id"] for node in nodes for _, process, job in _runners(runtime, node) if job and process in processes]
+    jobs = _jobs_of(runtime, left)
     what = f", jobs {', '.join(map(str, jobs))}" if jobs else ""
     return f"waiting for {_count(len(left), 'runner')}{what}"
+
+
+def _jobs_of(runtime: Runtime, asked: list[Asked]) -> list[int]:
+    """Return the ids of the jobs that these runners run."""
+    processes = {one.process for one in asked}
+    nodes = {one.node.id: one.node for one in asked}.values()
+    return [job["id"] for node in nodes for _, process, job in _runners(runtime, node) if job and process in processes]
 
 
 def _count(number: int, word: str) -> str:

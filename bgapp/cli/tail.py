@@ -13,18 +13,15 @@ from bgapp import attemptlog, queries
 from bgapp import runtime as runtimes
 from bgapp.cli import look
 from bgapp.cli.errors import Command, NotCompleted
-from bgapp.cli.words import job_id as as_id
+from bgapp.cli.words import natural
 from bgapp.runtime import Runtime
 
 PAUSE = 0.1  # seconds between two looks while following
-MOST_ATTEMPTS = 2**31 - 1
 
 
 @click.command("log", cls=Command, short_help="Print a job's output.")
-@click.argument("job_id", metavar="ID", type=as_id)
-@click.option(
-    "--attempt", metavar="N", type=click.IntRange(1, MOST_ATTEMPTS), help="Which attempt (default: the newest)."
-)
+@click.argument("job_id", metavar="ID", type=natural)
+@click.option("--attempt", metavar="N", type=natural, help="Which attempt (default: the newest).")
 @click.option("--follow", is_flag=True, help="Go on until the attempt has ended; wait for it where it has not begun.")
 def log(job_id: int, attempt: int | None, follow: bool) -> None:
     """Print what a job wrote to its output; bytes that a terminal would act on stand as escapes."""

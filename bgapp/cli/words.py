@@ -15,7 +15,7 @@ LARGEST_ID = 2**63 - 1  # what the databases can hold
 _NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
 _DECIMAL = re.compile(r"-?(\d{1,15}\.\d{0,15}|\.\d{1,15})", re.ASCII)
-_ID = re.compile(r"\d{1,40}", re.ASCII)
+_NATURAL = re.compile(r"\d{1,40}", re.ASCII)
 
 
 def decoded(args: Sequence[str]) -> list[str]:
@@ -68,8 +68,8 @@ def number(text: str) -> int | float | str:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-def job_id(text: str) -> int:
-    """Return the number that names a job, however large. Raises click.BadParameter."""
-    if not _ID.fullmatch(text):
-        raise click.BadParameter(f"{shown(text)} is not the number of a job")
+def natural(text: str) -> int:
+    """Return the number of a job or an attempt, however large. Raises click.BadParameter."""
+    if not _NATURAL.fullmatch(text):
+        raise click.BadParameter(f"{shown(text)} must be a number, in digits alone")
     return int(text)

@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Flask
+from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from bgapp import assets
 from bgapp.errors import BgappError
 from bgapp.runtime import current
-from bgapp.web import access, csrf, errors, filters, headers, health, inputs, jobs, logs, overview, run, static
+from bgapp.web import (
+    access,
+    account,
+    auth,
+    csrf,
+    errors,
+    filters,
+    headers,
+    health,
+    inputs,
+    jobs,
+    logs,
+    overview,
+    run,
+    setup,
+    static,
+    users,
+)
 from bgapp.web.access import Permission
 
 NAME = "bgapp"
@@ -36,7 +54,7 @@ class Route:
     fields: tuple[str, ...] | None = ()
     repeats: tuple[str, ...] = ()
     in_read_only: bool = False
-    name: str = ""
+    name: str = ""  # of the endpoint, where it is not the module's and the function's
 
     @property
     def endpoint(self) -> str:
@@ -70,6 +88,33 @@ PAGES = (
     Route("/static/<path:filename>", static.serve, PUBLIC, name="static"),
 )
 
+NEW_ACCOUNT = ("name", "password", "again")
+
+# What the stand-alone application has besides: users of its own.
+ACCOUNTS = (
+    Route("/setup", setup.form, PUBLIC),
+    Route("/setup", setup.create, PUBLIC, POST, fields=("code", *NEW_ACCOUNT)),
+    Route("/login", auth.form, PUBLIC),
+    Route("/login", auth.login, PUBLIC, POST, fields=("name", "password"), in_read_only=True),
+    Route("/logout", auth.logout, PUBLIC, POST, in_read_only=True),
+    Route("/invitation/<code>", auth.invitation, PUBLIC),
+    Route("/invitation/<code>", auth.accept, PUBLIC, POST, fields=NEW_ACCOUNT),
+    Route("/register", auth.registration, PUBLIC),
+    Route("/register", auth.register, PUBLIC, POST, fields=NEW_ACCOUNT),
+    Route("/account", account.page, SEE),
+    Route("/account/password", account.password, SEE, POST, fields=("old", "new", "again")),
+    Route("/account/logins/end", account.end_login, SEE, POST, fields=("key",), in_read_only=True),
+    Route("/account/logins/end-others", account.end_others, SEE, POST, in_read_only=True),
+    Route("/users", users.index, MANAGE),
+    Route("/users/invite", users.invite, MANAGE, POST, fields=("role",)),
+    Route("/users/invitations/<bgapp_id:invitation_id>/withdraw", users.withdraw, MANAGE, POST),
+    Route("/users/<bgapp_id:user_id>", users.detail, MANAGE),
+    Route("/users/<bgapp_id:user_id>/role", users.role, MANAGE, POST, fields=("role",)),
+    Route("/users/<bgapp_id:user_id>/disable", users.disable, MANAGE, POST),
+    Route("/users/<bgapp_id:user_id>/enable", users.enable, MANAGE, POST),
+    Route("/users/<bgapp_id:user_id>/logins/end", users.end_logins, MANAGE, POST),
+)
+
 
 class IdConverter(BaseConverter):
     """A row's number in a path: ASCII digits, above 0, within what both databases can hold."""
@@ -83,13 +128,14 @@ class IdConverter(BaseConverter):
 def make(routes: tuple[Route, ...] = PAGES) -> Blueprint:
     """Return the blueprint with these routes, every one behind the gate. Raises ConfigurationError."""
     blueprint = Blueprint(NAME, __name__, template_folder=assets.templates())
-    blueprint.record_once(lambda state: _add_converter(state.app))
-    blueprint.record_once(lambda state: filters.register(state.app))
+    blueprint.record_once(_prepare)
+    # The page at the address of a write is its form, which read-only mode shuts as well.
+    writing = {route.path for route in routes if route.writes and not route.in_read_only}
     for route in routes:
         blueprint.add_url_rule(
             route.path,
             endpoint=route.endpoint,
-            view_func=_gated(route),
+            view_func=_gated(route, writes=route.path in writing),
             methods=list(route.methods),
             provide_automatic_options=False,  # it would answer without the gate
         )
@@ -100,8 +146,10 @@ def make(routes: tuple[Route, ...] = PAGES) -> Blueprint:
     return blueprint
 
 
-def _add_converter(app: Flask) -> None:
-    app.url_map.converters["bgapp_id"] = IdConverter
+def _prepare(state: BlueprintSetupState) -> None:
+    """Give the application what routes and templates need, under names of bgapp's own."""
+    state.app.url_map.converters["bgapp_id"] = IdConverter
+    filters.register(cast(Flask, state.app))
 
 
 def _look_first(endpoint: str | None, values: dict[str, Any] | None) -> None:
@@ -109,12 +157,12 @@ def _look_first(endpoint: str | None, values: dict[str, Any] | None) -> None:
     csrf.check_origin()
 
 
-def _gated(route: Route) -> Callable[..., Any]:
+def _gated(route: Route, *, writes: bool) -> Callable[..., Any]:
     @wraps(route.view)
     def view(**values: Any) -> Any:
         if route.permission is not Permission.PUBLIC:
             current().ready()
-        access.check(route.permission, writes=route.writes and not route.in_read_only)
+        access.check(route.permission, writes=writes)
         if route.writes:
             csrf.check_token()
             inputs.check_fields(route.fields, route.repeats)

@@ -11,14 +11,15 @@ from typing import Any
 
 from bgapp.models import FINAL, Status
 
-HEIGHT, AXIS = 44, 30  # of a drawing, and where its axis lies
-RISE, FALL = 27, 13  # the longest bar above and below the axis
+HEIGHT, AXIS = 64, 44  # of the drawing of the latest jobs, and where its axis lies
+RISE, FALL = 42, 18  # the longest bar above and below the axis
 SHORTEST, LONGEST = 0.01, 3600.0  # seconds: the ends of the scale of bars
 
-STEP, BAR = 10, 7  # of the latest jobs: from one to the next, and a bar's width
+STEP, BAR = 10, 6  # of the latest jobs: from one to the next, and a bar's width
 LATEST = 60
 
-WIDTH = 1000  # of a job's track
+WIDTH, TALL, MIDDLE = 1000, 28, 15  # a job's track: its size, and where its axis lies
+THICK = 10  # of an attempt's bar
 LEAST = 8  # so that the shortest attempt can be seen
 OPEN_END = 0.14  # of the track, for an attempt that goes on
 
@@ -69,5 +70,5 @@ def track(job: Any, tries: Sequence[Any]) -> list[Bar]:
         x = place(one.started_at)
         right = WIDTH if one.finished_at is None else max(place(one.finished_at), x + LEAST)
         failed = one.status == Status.FAILED
-        bars.append(Bar(x, AXIS + 1 if failed else AXIS - 17, round(right - x, 1), 12 if failed else 17, one.status))
+        bars.append(Bar(x, MIDDLE + 1 if failed else MIDDLE - THICK, round(right - x, 1), THICK, one.status))
     return bars

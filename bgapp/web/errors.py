@@ -18,7 +18,8 @@ from werkzeug.wrappers import Response as Answer
 from bgapp import masking
 from bgapp.accountmodels import AccountRefused, UnknownUser
 from bgapp.errors import BgappError, ConfigurationError, DatabaseUnavailable, QueueFull, UnknownJob, WrongState
-from bgapp.web import access, csrf, inputs, pages
+from bgapp.runtime import current
+from bgapp.web import access, csrf, inputs, nextpath, pages
 from bgapp.web.headers import STANDALONE
 
 LETTERS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # none that is taken for another
@@ -36,10 +37,11 @@ TEXTS: dict[int, tuple[str, str, str]] = {
     415: ("unsupported_media_type", "That was not a form", "Nothing was changed."),
     422: ("unprocessable", "Something in the form is wrong", "Nothing was changed. Go back and correct it."),
     429: ("too_many_requests", "Too much at once", "Nothing was changed. Wait a little and try again."),
-    500: ("internal_error", "Something went wrong here", "The fault is not yours. Its details are in the server's log."),
+    500: ("internal_error", "Something went wrong here", "The fault is not yours. The server's log has its details."),
     503: ("unavailable", "bgapp cannot work just now", "Its database is busy or cannot be reached. Try again soon."),
 }
 NOBODY_MOUNTED = "Nobody with access to background jobs is signed in. Sign in to the application, then come back."
+STALE = "The form was made before you signed in, or by something else than this page. Nothing was changed."
 CLOSED = (
     "The dashboard is closed, because the application does not say who may enter. Whoever develops it opens it with"
     " BackgroundJobs(app, access=...): a function that returns viewer, operator or admin for whoever is asking,"
@@ -67,12 +69,19 @@ def register(target: Blueprint | Flask) -> None:
 
 
 def respond(
-    code: int, said: str | None = None, *, reference: str | None = None, retry_after: int | None = None
+    code: int,
+    said: str | None = None,
+    *,
+    heading: str | None = None,
+    reference: str | None = None,
+    retry_after: int | None = None,
 ) -> Response:
     """Return an error as page, as a fragment's empty answer, or as JSON; `said` tells more than the code's own text."""
-    kind, heading, advice = TEXTS.get(code, (f"http_{code}", "That did not work", "Nothing was changed."))
+    kind, usual, advice = TEXTS.get(code, (f"http_{code}", "That did not work", "Nothing was changed."))
+    heading = heading or usual
     if wants_json():
-        answer = jsonify(error=said or f"{heading}. {advice}", kind=kind, **({"reference": reference} if reference else {}))
+        found = {"error": said or f"{heading}. {advice}", "kind": kind}
+        answer = jsonify(found if reference is None else {**found, "reference": reference})
     elif pages.is_live():
         answer = make_response("")  # the page keeps what it shows and says that it is not fresh
     else:
@@ -107,6 +116,7 @@ def mark(error: BaseException) -> None:
 
 
 def new_reference() -> str:
+    """Return a number that nobody has to spell twice on the telephone."""
     return "".join(secrets.choice(LETTERS) for _ in range(8))
 
 
@@ -119,7 +129,7 @@ def _http_error(error: HTTPException) -> Answer:
         return Response("This server does not answer to that name.\n", code, mimetype="text/plain")
     if isinstance(error, csrf.CSRFError):
         g.bgapp_stale_form = True
-        answer = respond(code, "The form was too old, or did not come from this page's own form: nothing was changed.")
+        answer = respond(code, STALE, heading="The form was too old")
     else:
         said = error.description if error.description != type(error).description else None
         answer = respond(code, said, retry_after=RETRY_AFTER if code in (429, 503) else None)
@@ -142,8 +152,8 @@ def _not_signed_in(error: HTTPException) -> Answer:
         return answer
     if not standalone:
         return respond(403, CLOSED if access.is_closed() else NOBODY_MOUNTED)
-    here = {"next": request.full_path.removesuffix("?")} if request.method in ("GET", "HEAD") else {}
-    return redirect(url_for("bgapp.auth_form", **here), 303)
+    here = nextpath.here()
+    return redirect(url_for("bgapp.auth_form", next=here if here != url_for("bgapp.overview_page") else None), 303)
 
 
 def _fault(error: HTTPException) -> Answer:
@@ -151,19 +161,19 @@ def _fault(error: HTTPException) -> Answer:
     if reference is None:
         # It did not come out of a view of ours, so the traceback that Flask has just logged lacks the number.
         reference = new_reference()
-        current_app.logger.error("bgapp: reference %s is the error above, at %s %r", reference, request.method, request.path)
+        _log(reference, "the error above")
     return respond(500, reference=reference)
 
 
 def _no_database(error: DatabaseUnavailable) -> Answer:
     reference = new_reference()
-    current_app.logger.error("bgapp: reference %s at %s %r: %s", reference, request.method, request.path, error)
+    _log(reference, error)
     return respond(503, reference=reference, retry_after=RETRY_AFTER)
 
 
 def _bad_configuration(error: ConfigurationError) -> Answer:
     reference = new_reference()
-    current_app.logger.error("bgapp: reference %s at %s %r: %s", reference, request.method, request.path, error)
+    _log(reference, error)
     return respond(500, reference=reference)
 
 
@@ -194,9 +204,15 @@ def _to_send_again() -> list[tuple[str, str]] | None:
         fields = [(name, value) for name, value in request.form.items(multi=True) if name != csrf.field()]
     except HTTPException:  # what cannot be read cannot be sent again
         return None
-    if len(fields) > inputs.FORM_PARTS or any(masking.is_secret_name(name) for name, _ in fields):
+    if len(fields) > inputs.FORM_PARTS or any(
+        masking.is_secret_name(name, current().settings.secret_keys) for name, _ in fields
+    ):
         return None
     return fields
+
+
+def _log(reference: str, why: object) -> None:
+    current_app.logger.error("bgapp: reference %s, at %s %r: %s", reference, request.method, request.path, why)
 
 
 def _page_before() -> str | None:

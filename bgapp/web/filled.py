@@ -53,6 +53,8 @@ def read_json(text: str) -> Filled:
 
 def _value(one: Input, sent: Mapping[str, str]) -> Any:
     """Return one parameter's value. Raises BadParameters with a sentence for the person."""
+    if PREFIX + one.name not in sent and not one.required:
+        return _NOTHING
     given = sent.get(PREFIX + one.name, "").replace("\r\n", "\n")
     raw = given if one.kind in ("text", "any", "secret", "json") else given.strip()
     if not raw.strip() and one.nullable and sent.get(PREFIX + one.name + NULL):
@@ -69,12 +71,13 @@ def _value(one: Input, sent: Mapping[str, str]) -> Any:
 def _empty(one: Input) -> Any:
     if one.required:
         _refuse("Choose" if one.kind in ("bool", "choice") else "Enter", one)
-    # A text that was there and was deleted is an empty text; anything else that is deleted is left to its default.
-    return "" if one.kind == "text" and one.initial else _NOTHING
+    # A text that was there and was deleted, or of which it was said that it has a value, is an empty text; anything
+    # else that is empty is left to its default.
+    return "" if one.kind == "text" and (one.initial or one.nullable) else _NOTHING
 
 
 def _refuse(verb: str, one: Input) -> NoReturn:
-    also = f", or tick “no value”" if one.nullable else ""
+    also = ", or tick “no value”" if one.nullable else ""
     raise BadParameters(f"{verb} {one.name}{also}.", one.name)
 
 
@@ -152,6 +155,7 @@ _CHECKS: dict[str, tuple[str, str, Callable[[Any], object]]] = {
     "queue": ("", "", options.check_queue),
     "unique_key": ("", "", options.check_unique_key),
 }
+OPTIONS = tuple(_CHECKS)
 
 
 def _option(name: str, text: str) -> Any:
@@ -167,7 +171,7 @@ def names(form: RunForm) -> set[str]:
     """Return the names of all fields that the form of a method may send, beside its own hidden ones."""
     suffixes = ("", NULL, AS, ZONE)
     fields = {f"{PREFIX}{one.name}{suffix}" for one in form.inputs for suffix in suffixes}
-    return fields | {OPTION + name for name in _CHECKS}
+    return fields | {OPTION + name for name in OPTIONS}
 
 
 def _sentence(text: str) -> str:

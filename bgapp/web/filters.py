@@ -22,6 +22,7 @@ MOST_NOTICES = 3
 NOTICES = "_bgapp_notices"  # in the session; Flask's own flashes belong to the host application
 THIN = "\u202f"  # a narrow space that does not break, between groups of digits
 CUT = 4096  # characters of one text that a page shows
+MINUTE = 60
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 
@@ -82,6 +83,13 @@ class Helpers:
             return "retrying"
         return str(job.status)
 
+    def short_name(self, job: Any) -> str:
+        """Return class and method without the module."""
+        return shown(f"{job.job_class.rpartition('.')[2]}.{job.method}", 120)
+
+    def module(self, job: Any) -> str:
+        return shown(job.job_class.rpartition(".")[0], 200)
+
     def reason(self, word: str | None) -> str:
         return wording.REASONS.get(word or "", "")
 
@@ -112,6 +120,15 @@ class Helpers:
 
     def now(self) -> datetime:
         return clock.now()
+
+    def clock(self, at: datetime) -> str:
+        return at.astimezone(UTC).strftime("%H:%M:%S")
+
+    def seconds(self, count: float | None) -> str:
+        """Return a setting's seconds without decimals that nobody wrote."""
+        if count is None:
+            return ""
+        return duration(count) if count >= MINUTE else f"{count:g} s"
 
     def duration(self, seconds: float | None) -> str:
         return duration(seconds)

@@ -173,12 +173,12 @@ def _docstring(method: methods.Method) -> tuple[str, str, dict[str, str]]:
     if not names:
         return (*_paragraph(text), {})
     line = re.compile(
-        rf"^[ \t]*(?::param (?:[^\s:]+ )?)?\**({names})(?: *\([^)\n]*\))? *: +(\S.*(?:\n[ \t]+\S.*)*)$", re.M
+        rf"^[ \t]*(?::param (?:[^\s:]+ )?)?\**({names})(?: *\([^)\n]*\))? *: +(\S.*(?:\n[ \t]+\S.*)*)$", re.MULTILINE
     )
     about = {match[1]: " ".join(match[2].split()) for match in line.finditer(text)}
     summary, rest = _paragraph(text)
     rest = re.sub(
-        r"\n{3,}", "\n\n", re.sub(r"^(Args|Parameters|Arguments):[ \t]*$", "", line.sub("", rest), flags=re.M)
+        r"\n{3,}", "\n\n", re.sub(r"^(Args|Parameters|Arguments):[ \t]*$", "", line.sub("", rest), flags=re.MULTILINE)
     )
     return summary, rest.strip(), about
 

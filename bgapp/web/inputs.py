@@ -55,7 +55,7 @@ def check_fields(known: Iterable[str] | None, repeats: Iterable[str]) -> None:
 
 
 def check_query(repeats: Iterable[str]) -> None:
-    """Refuse an address that gives one value twice: the two readers of it might take different ones. Aborts with 400."""
+    """Refuse an address that gives one value twice, of which two readers might take different ones. Aborts with 400."""
     _check_each_once("address", request.args, repeats)
 
 

@@ -12,7 +12,7 @@ LIVE = "HX-Request"  # the header by which the page's script asks for a region a
 SHORTEST_REFRESH, LONGEST_REFRESH = 5, 3600  # seconds
 
 
-def render(template: str, status: int = 200, **values: Any) -> Response:
+def render(template: str, status: int = 200, /, **values: Any) -> Response:
     """Return a whole page."""
     answer = make_response(render_template(f"bgapp/{template}", **values), status)
     seconds = request.args.get("refresh", "")

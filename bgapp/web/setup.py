@@ -27,9 +27,7 @@ def create() -> Any:
     code = request.form.get("code", "")
 
     def make(name: str, password: str) -> SignedIn | Denied:
-        return signin.accept(
-            auth.database(), code, name, password, request.remote_addr, auth.agent(), setup=True
-        )
+        return signin.accept(auth.database(), code, name, password, request.remote_addr, auth.agent(), setup=True)
 
     return auth.new_account("setup/page.html", make, code=code)
 

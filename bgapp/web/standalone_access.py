@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from flask import Flask, Request, Response, current_app, request, session
+from flask import Flask, Request, Response, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, UserMixin, current_user
 
@@ -108,8 +108,6 @@ class Sessions(SecureCookieSessionInterface):
             except ConfigurationError as error:
                 app.logger.error("bgapp: there are no sessions, so nobody can sign in: %s", error)
                 return None
-        if not app.debug:
-            secretkey.refuse_weak(app.secret_key, "the application")
         return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:

@@ -13,6 +13,7 @@ from click.testing import Result
 
 from tests.conftest import ROOT
 from tests.process.conftest import make_site, site
+from tests.requirements.support import build
 from tests.site import Site
 
 __all__ = ["make_site", "site"]
@@ -28,6 +29,20 @@ def invoke(site: Site) -> Invoke:
     return lambda *words: site.app.test_cli_runner().invoke(args=list(words))
 
 
+@pytest.fixture(scope="session")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An installation that tests share which only look at their own command's answer."""
+    found = build(tmp_path_factory.mktemp("quiet") / "instance")
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def ask(quiet: Site) -> Invoke:
+    """Give a command in this process, to the shared installation."""
+    return lambda *words: quiet.app.test_cli_runner().invoke(args=list(words))
+
+
 @pytest.fixture
 def flask(site: Site) -> Flask:
     """Give a command in a process of its own, as a shell does; environment by `env`."""
@@ -40,7 +55,13 @@ def flask(site: Site) -> Flask:
             text=True,
             encoding="utf-8",
             check=False,
-            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60, **options},
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                "timeout": 60,
+                **options,
+            },
         )
 
     return run

@@ -33,30 +33,37 @@ def test_the_answer_is_on_standard_output_and_the_rest_on_standard_error(flask: 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Error: there is no job 99999999999999999999\n"
     done = flask("jobs", "show", "one")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
 
 
 def test_help_says_where_words_go_and_needs_no_database(flask: Flask) -> None:
     done = flask("run-job", "--help", env={"BGAPP_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"})
-    assert done.returncode == 0 and "run-job CLASS METHOD [PARAM ...] [OPTIONS]" in done.stdout
+    assert done.returncode == 0
+    assert "run-job CLASS METHOD [PARAM ...] [OPTIONS]" in done.stdout
 
 
 @pytest.mark.parametrize("words", [["jobs", "list"], ["run-job", "Work", "add", "1", "2"], ["runners", "stop"]])
 def test_a_database_that_does_not_answer_is_exit_code_4_in_one_line(flask: Flask, words: list[str]) -> None:
     done = flask(*words, env={"BGAPP_DATABASE_URL": "postgresql://me:canary@127.0.0.1:1/none"})
     assert (done.returncode, done.stdout) == (4, ""), done.stderr
-    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1 and "canary" not in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert "canary" not in done.stderr
 
 
 def test_a_folder_that_cannot_be_used_is_exit_code_4_in_one_line(site: Site, flask: Flask) -> None:
     done = flask("jobs", "stats", env={"BGAPP_LOG_DIR": "/dev/null/logs"})
     assert (done.returncode, done.stdout) == (4, "")
-    assert "/dev/null/logs" in done.stderr and done.stderr.count("\n") == 1
+    assert "/dev/null/logs" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_bytes_that_are_no_utf8_are_refused(invoke: Invoke, flask: Flask) -> None:
     done = flask(b"run-job", b"Work", b"echo", b"\xff")
-    assert done.returncode == 2 and "UTF-8" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert "UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
     assert json.loads(invoke("jobs", "list", "--json").stdout) == []
 
 
@@ -85,7 +92,9 @@ def test_a_full_disk_is_told(flask: Flask) -> None:
         pytest.skip("this system has no device that is always full")
     with open("/dev/full", "w") as full:
         done = flask("jobs", "stats", stdout=full)
-    assert done.returncode == 4 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 4
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_output_that_was_never_open_is_no_error(flask: Flask) -> None:
@@ -113,7 +122,8 @@ def test_wait_prints_the_result_or_the_error(clocked: Site, flask: Flask) -> Non
 
     done = flask("run-job", "Work", "fail_until", "2", "--retries", "1", "--wait", "--json")
     job = json.loads(done.stdout)
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.returncode == 0
+    assert done.stderr == ""
     assert (job["status"], job["result"], len(job["attempts"])) == ("completed", 2, 2)
     assert job == clocked.job(3)
 
@@ -124,7 +134,9 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(clocked: Site, start: Start) ->
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, b"")
-    assert b"Job 1 goes on" in errors and b"jobs cancel 1" in errors and b"Traceback" not in errors
+    assert b"Job 1 goes on" in errors
+    assert b"jobs cancel 1" in errors
+    assert b"Traceback" not in errors
     assert clocked.job(1)["status"] == "running"
 
 

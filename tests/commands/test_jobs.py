@@ -69,7 +69,8 @@ def test_people_see_a_table_and_how_to_go_on(site: Site, invoke: Invoke) -> None
     result = invoke("jobs", "list", "--limit", "2")
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["ID", "3", "2"]
-    assert lines[1].split()[1] == "pending" and "tests.jobcode.Work.add" in lines[1]
+    assert lines[1].split()[1] == "pending"
+    assert "tests.jobcode.Work.add" in lines[1]
     assert "--before 2" in result.stderr
     assert invoke("jobs", "list").stderr == ""
 
@@ -110,17 +111,23 @@ def test_show_tells_each_attempt_in_words(claimable: Site, invoke: Invoke) -> No
     database = claimable.runtime.database
     job = add(database, priority=5, params='{"value": "\\u202e", "password": "hunter2"}')
     settle(database, claim(database), CRASHED)
-    settle(database, factories.promote_and_claim(database, NOW.replace(hour=13)), RETURNED, NOW.replace(hour=15, minute=30))
+    settle(
+        database, factories.promote_and_claim(database, NOW.replace(hour=13)), RETURNED, NOW.replace(hour=15, minute=30)
+    )
     text = invoke("jobs", "show", str(job)).stdout
     lines = [line.strip() for line in text.splitlines()]
     logs = claimable.runtime.settings.log_dir
     assert "status      completed" in lines
-    assert "attempt 1: began 2026-11-22 12:00:00 UTC in process 77, took 1.00 s, failed (lost), ended by SIGKILL" in lines
+    assert (
+        "attempt 1: began 2026-11-22 12:00:00 UTC in process 77, took 1.00 s, failed (lost), ended by SIGKILL" in lines
+    )
     assert "used   1.25 s of CPU, at most 3.0 MiB of memory" in lines
     assert f"log    {attemptlog.path(logs, job, 1)}" in lines
     assert "attempt 2: began 2026-11-22 13:00:00 UTC in process 78, took 2 h 30 min, completed, exit code 0" in lines
     assert "used   0.50 s of CPU" in lines
-    assert "\\u202e" in text and "\u202e" not in text and "\x1b" not in text
+    assert "\\u202e" in text
+    assert "\u202e" not in text
+    assert "\x1b" not in text
     assert "hunter2" not in text
 
 
@@ -130,7 +137,8 @@ def test_show_gives_the_newest_traceback_on_lines_of_its_own(claimable: Site, in
     settle(database, claim(database), CRASHED)
     lines = invoke("jobs", "show", "1").stdout.splitlines()
     assert "  error  the process was killed\\n\\x1b[31m" in lines
-    assert "    Traceback (most recent call last):" in lines and "    ValueError: no" in lines
+    assert "    Traceback (most recent call last):" in lines
+    assert "    ValueError: no" in lines
 
 
 @pytest.mark.parametrize(
@@ -164,16 +172,16 @@ def test_show_as_json_is_the_same_as_in_the_list(claimable: Site, invoke: Invoke
 
 
 @pytest.mark.parametrize("command", ["show", "log", "cancel", "retry", "delete"])
-@pytest.mark.parametrize("number", ["7", "0", "9223372036854775808", "9" * 40])
-def test_an_unknown_id_is_exit_code_1(invoke: Invoke, command: str, number: str) -> None:
-    result = invoke("jobs", command, number)
+@pytest.mark.parametrize("number", ["77777", "0", "9223372036854775808", "9" * 40])
+def test_an_unknown_id_is_exit_code_1(ask: Invoke, command: str, number: str) -> None:
+    result = ask("jobs", command, number)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: there is no job {number}\n"
 
 
 @pytest.mark.parametrize("number", ["one", "-1", "1.0", "", "0x1", "٣", "1 OR 1=1", "9" * 41])
-def test_what_is_no_id_is_exit_code_2(invoke: Invoke, number: str) -> None:
-    assert invoke("jobs", "show", number).exit_code == 2
+def test_what_is_no_id_is_exit_code_2(ask: Invoke, number: str) -> None:
+    assert ask("jobs", "show", number).exit_code == 2
 
 
 # log ----------------------------------------------------------------------------------------------------------------
@@ -192,8 +200,8 @@ def test_log_prints_the_newest_attempt_or_the_one_that_is_named(claimable: Site,
     assert invoke("jobs", "log", "1", "--attempt", "1").stdout == "first\n"
     result = invoke("jobs", "log", "1", "--attempt", "3")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: job 1 has no attempt 3\n")
-    assert invoke("jobs", "log", "1", "--attempt", "0").exit_code == 2
-    assert invoke("jobs", "log", "1", "--attempt", str(2**70)).exit_code == 2
+    assert invoke("jobs", "log", "1", "--attempt", str(2**70)).exit_code == 1
+    assert invoke("jobs", "log", "1", "--attempt", "first").exit_code == 2
 
 
 def test_an_attempt_without_a_log_is_told_and_no_error(claimable: Site, invoke: Invoke) -> None:
@@ -280,8 +288,10 @@ def test_delete_removes_the_job_its_attempts_and_its_logs(claimable: Site, invok
     assert (result.exit_code, result.stdout) == (1, f"job {gone} is deleted\n")
     assert "cancel it first" in result.stderr
     logs = claimable.runtime.settings.log_dir
-    assert not attemptlog.path(logs, gone, 1).exists() and attemptlog.path(logs, running, 1).exists()
-    assert [job["id"] for job in listed(invoke)] == [running] and factories.attempts(database, gone) == []
+    assert not attemptlog.path(logs, gone, 1).exists()
+    assert attemptlog.path(logs, running, 1).exists()
+    assert [job["id"] for job in listed(invoke)] == [running]
+    assert factories.attempts(database, gone) == []
 
 
 def test_a_log_that_cannot_be_removed_does_not_keep_others(site: Site, invoke: Invoke) -> None:

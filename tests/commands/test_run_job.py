@@ -10,6 +10,7 @@ import pytest
 from bgapp import system
 from bgapp.node import Node
 from tests.commands.conftest import Invoke
+from tests.requirements.support import ERRORS
 from tests.site import Site
 
 
@@ -29,19 +30,19 @@ def accepted(result: Any) -> dict[str, Any]:
     ],
     ids=["before", "between", "after", "dashes"],
 )
-def test_options_stand_anywhere_among_the_words(invoke: Invoke, words: list[str]) -> None:
-    job = accepted(invoke("run-job", *words))
+def test_options_stand_anywhere_among_the_words(ask: Invoke, words: list[str]) -> None:
+    job = accepted(ask("run-job", *words))
     assert job["params"] == {"first": 1, "second": 2}
     assert (job["retries"], job["priority"], job["class"], job["method"]) == (7, -10, "tests.jobcode.Work", "add")
 
 
 @pytest.mark.parametrize("word", ["-5", "-0.5", "-.5", "-1e3", "-", "", "a,b", "@/etc/passwd", "\N{SNOWMAN}", "a\nb"])
-def test_such_a_word_is_a_parameter(invoke: Invoke, word: str) -> None:
-    assert accepted(invoke("run-job", "Work", "echo", word, "--json"))["params"] == {"value": word}
+def test_such_a_word_is_a_parameter(ask: Invoke, word: str) -> None:
+    assert accepted(ask("run-job", "Work", "echo", word, "--json"))["params"] == {"value": word}
 
 
-def test_after_two_dashes_every_word_is_a_parameter(invoke: Invoke) -> None:
-    assert accepted(invoke("run-job", "--json", "Work", "echo", "--", "--wait"))["params"] == {"value": "--wait"}
+def test_after_two_dashes_every_word_is_a_parameter(ask: Invoke) -> None:
+    assert accepted(ask("run-job", "--json", "Work", "echo", "--", "--wait"))["params"] == {"value": "--wait"}
 
 
 @pytest.mark.parametrize(
@@ -57,20 +58,22 @@ def test_after_two_dashes_every_word_is_a_parameter(invoke: Invoke) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_told_and_nothing_is_stored(site: Site, invoke: Invoke, words: list[str]) -> None:
-    result = invoke("run-job", *words)
+def test_wrong_usage_is_told_and_nothing_is_stored(ask: Invoke, words: list[str]) -> None:
+    before = ask("jobs", "stats").stdout
+    result = ask("run-job", *words)
     assert result.exit_code == 2
-    assert result.stdout == "" and "Error: " in result.stderr
-    assert json.loads(invoke("jobs", "list", "--json").stdout) == []
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+    assert ask("jobs", "stats").stdout == before
 
 
-def test_words_are_converted_by_the_methods_hints(invoke: Invoke) -> None:
-    assert accepted(invoke("run-job", "Work", "day_after", "2026-02-28", "--json"))["params"] == {"day": "2026-02-28"}
-    assert accepted(invoke("run-job", "Work", "echo", "7", "--json"))["params"] == {"value": "7"}, "no hint: text"
+def test_words_are_converted_by_the_methods_hints(ask: Invoke) -> None:
+    assert accepted(ask("run-job", "Work", "day_after", "2026-02-28", "--json"))["params"] == {"day": "2026-02-28"}
+    assert accepted(ask("run-job", "Work", "echo", "7", "--json"))["params"] == {"value": "7"}, "no hint: text"
 
 
-def test_parameters_by_name(invoke: Invoke) -> None:
-    job = accepted(invoke("run-job", "Work", "echo", "--kwargs", '{"value": {"a": [1, null]}}', "--json"))
+def test_parameters_by_name(ask: Invoke) -> None:
+    job = accepted(ask("run-job", "Work", "echo", "--kwargs", '{"value": {"a": [1, null]}}', "--json"))
     assert job["params"] == {"value": {"a": [1, None]}}
 
 
@@ -100,24 +103,27 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("words", "kind", "argument"), REFUSALS)
 def test_a_refusal_is_json_on_standard_output_or_one_line_on_standard_error(
-    site: Site, invoke: Invoke, words: list[str], kind: str, argument: str
+    quiet: Site, ask: Invoke, words: list[str], kind: str, argument: str
 ) -> None:
-    result = invoke("run-job", *words, "--json")
+    before, refusals = ask("jobs", "stats").stdout, quiet.log(ERRORS).count("Job rejected")
+    result = ask("run-job", *words, "--json")
     assert (result.exit_code, result.stderr) == (2, "")
     said = json.loads(result.stdout)
     assert (set(said), said["kind"], said["argument"]) == ({"error", "kind", "argument"}, kind, argument)
 
-    result = invoke("run-job", *words)
+    result = ask("run-job", *words)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"Error: {said['error']}\n"
-    assert site.log("background_jobs_errors.log").count("Job rejected") == 2
-    assert json.loads(invoke("jobs", "list", "--json").stdout) == []
+    assert quiet.log(ERRORS).count("Job rejected") == refusals + 2
+    assert ask("jobs", "stats").stdout == before
 
 
-def test_a_refusal_cannot_play_with_the_terminal(invoke: Invoke) -> None:
-    result = invoke("run-job", "Work\x1b[2J\n\u202e", "echo")
-    assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1
-    assert "\x1b" not in result.stderr and "\u202e" not in result.stderr
+def test_a_refusal_cannot_play_with_the_terminal(ask: Invoke) -> None:
+    result = ask("run-job", "Work\x1b[2J\n\u202e", "echo")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "\x1b" not in result.stderr
+    assert "\u202e" not in result.stderr
 
 
 @pytest.mark.parametrize(("given", "stored"), [("low", -10), ("normal", 0), ("0", 0), ("critical", 20), ("-100", -100)])
@@ -135,14 +141,17 @@ def test_every_option_is_stored(site: Site, invoke: Invoke) -> None:
     waits = datetime.fromisoformat(job["run_at"]) - datetime.fromisoformat(job["created_at"])
     assert (job["status"], job["queue"], waits) == ("scheduled", "slow", timedelta(seconds=90.5))
     text = invoke("jobs", "show", str(job["id"])).stdout
-    assert "backoff 5 s fixed" in text and "time limit 0.5 s" in text and "unique key k 1" in text
+    assert "backoff 5 s fixed" in text
+    assert "time limit 0.5 s" in text
+    assert "unique key k 1" in text
     assert "by command" in text
 
 
 def test_people_are_told_the_job_and_its_status(invoke: Invoke) -> None:
     assert invoke("run-job", "Work", "add", "1", "2").stdout == "job 1 is pending\n"
     later = invoke("run-job", "Work", "add", "1", "2", "--delay", "900").stdout
-    assert later.startswith("job 2 is scheduled to run at 20") and later.endswith(" UTC\n")
+    assert later.startswith("job 2 is scheduled to run at 20")
+    assert later.endswith(" UTC\n")
 
 
 def test_an_unfinished_job_with_the_same_unique_key_is_returned(invoke: Invoke) -> None:
@@ -168,7 +177,8 @@ def test_an_inline_job_has_ended_when_the_command_answers(make_site: Callable[..
 def test_with_no_application_process_the_command_says_that_the_job_waits(invoke: Invoke) -> None:
     result = invoke("run-job", "Work", "add", "1", "2")
     assert result.exit_code == 0
-    assert "job 1 is stored and waits until one starts" in result.stderr and "run)" in result.stderr
+    assert "job 1 is stored and waits until one starts" in result.stderr
+    assert "run)" in result.stderr
 
 
 def test_with_an_application_process_it_says_nothing(site: Site, invoke: Invoke) -> None:
@@ -197,6 +207,8 @@ def test_a_command_wakes_the_leader_and_starts_nothing(site: Site, invoke: Invok
     try:
         invoke("run-job", "Work", "add", "1", "2")
         assert leader.drain() == 1
-        assert not node.has_leader() and not node.has_host() and site.processes() == []
+        assert not node.has_leader()
+        assert not node.has_host()
+        assert site.processes() == []
     finally:
         leader.close()

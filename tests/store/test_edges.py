@@ -359,9 +359,7 @@ def test_a_job_runs_once_and_its_retries_then_has_failed(ready: Database) -> Non
     assert [(one.number, one.status) for one in make.attempts(ready, job_id)] == [(n, "failed") for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-    "reason", [Reason.ERROR, Reason.TIMEOUT, Reason.LOST, Reason.NO_RESULT, Reason.LIMIT], ids=str
-)
+@pytest.mark.parametrize("reason", [Reason.ERROR, Reason.TIMEOUT, Reason.LOST, Reason.NO_RESULT, Reason.LIMIT], ids=str)
 def test_without_retries_the_first_failure_is_final(ready: Database, reason: Reason) -> None:
     job_id = make.add(ready, retries=0)
     changes = make.settle(ready, make.claim(ready), Outcome(Status.FAILED, reason, "why"))
@@ -381,7 +379,11 @@ def test_the_third_loss_in_a_row_is_poison(ready: Database) -> None:
     told = []
     for _ in range(3):
         told.append(titles(make.settle(ready, make.promote_and_claim(ready, NOW), LOST, NOW)))
-    assert told == [["Job lost", "Job retry scheduled"], ["Job lost", "Job retry scheduled"], ["Job lost", "Job failed"]]
+    assert told == [
+        ["Job lost", "Job retry scheduled"],
+        ["Job lost", "Job retry scheduled"],
+        ["Job lost", "Job failed"],
+    ]
     row = make.row(ready, job_id)
     assert (row.status, row.reason, row.attempt, row.lost_in_row) == ("failed", "poison", 3, 3)
     assert row.error is not None

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text, update
 from sqlalchemy.engine import make_url
 
-from bgapp import accountmodels, schema  # the first declares tables on the same metadata
+from bgapp import accountmodels, schema
 from bgapp.database import Database
 from bgapp.errors import BgappError, DatabaseUnavailable, SchemaMismatch
 from bgapp.models import Base
@@ -27,7 +27,7 @@ from bgapp.statements import JOBS
 from tests import factories as make
 from tests.conftest import ROOT
 
-assert accountmodels.Base is Base
+assert accountmodels.UserRow.metadata is Base.metadata  # so the migrations make what is declared there too
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Enqueuing inside the caller's own transaction: the job, its log line and its wake-up come with the commit or not at all."""
+"""Enqueuing in the caller's own transaction: the job, its line and its wake-up come with the commit or not at all."""
 
 from __future__ import annotations
 
