@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bgapp.extension import BackgroundJobs as BackgroundJobs
     from bgapp.extension import start as start
     from bgapp.handle import JobHandle as JobHandle
+    from bgapp.handle import get_job as get_job
     from bgapp.hostmigrations import include_object as include_object
     from bgapp.scheduler import start_clock as start_clock
     from bgapp.web.access import Viewer as Viewer
@@ -28,6 +29,7 @@ _HOMES = {
     "Viewer": "bgapp.web.access",
     "create_app": "bgapp.app",
     "current_job": "bgapp.context",
+    "get_job": "bgapp.handle",
     "include_object": "bgapp.hostmigrations",
     "run_background_job": "bgapp.enqueue",
     "run_background_jobs": "bgapp.enqueue",
@@ -42,6 +44,7 @@ __all__ = [
     "__version__",
     "create_app",
     "current_job",
+    "get_job",
     "include_object",
     "run_background_job",
     "run_background_jobs",

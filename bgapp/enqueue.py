@@ -42,6 +42,7 @@ def run_background_job(
     retries: further tries after the first, 0 to 100; 0 means at most once, more means at least once.
     delay: seconds, a timedelta, or an aware datetime.
     priority: -100 to 100, or low (-10), normal (0), high (10), critical (20); larger runs first.
+    queue: the line it waits in; the allow-list's own where it names one, else "default".
     timeout: seconds one attempt may take. backoff: seconds before the first retry, doubling; "5 fixed" keeps it.
     unique_key: while a job with it waits or runs, that job is returned and `.created` is false.
     session: your own SQLAlchemy session; the job appears if and when that commits.
@@ -96,9 +97,10 @@ def _in_transaction(
     runtime: Runtime, session: Any, add: Callable[[Connection], tuple[Added, list[Change]]]
 ) -> tuple[Added, list[Change]]:
     """Add in a transaction of our own, or in the caller's; what changed is told once it has committed."""
+    if session is None or not runtime.is_ready:
+        refuse_self_lock(runtime.database)
     runtime.ready()
     if session is None:
-        refuse_self_lock(runtime.database)
         with runtime.database.write() as connection:
             added, changes = add(connection)
         _announce(runtime, changes)

@@ -6,6 +6,8 @@ Messages are written for people: what was wrong, with which value, what to do. A
 
 from __future__ import annotations
 
+import click
+
 SHOWN_CHARACTERS = 80
 
 
@@ -22,11 +24,20 @@ class BgappError(Exception):
     """Anything bgapp raises on purpose."""
 
 
-class ConfigurationError(BgappError):
+class _ToldByCommands(BgappError, click.ClickException):
+    """An error that any `flask` command, of the application too, tells in one line: without its traceback."""
+
+    exit_code = 4
+
+    def __init__(self, message: str) -> None:
+        click.ClickException.__init__(self, message)
+
+
+class ConfigurationError(_ToldByCommands):
     """A setting, the allow-list or the instance folder cannot be used. Commands exit with code 4."""
 
 
-class DatabaseUnavailable(BgappError):
+class DatabaseUnavailable(_ToldByCommands):
     """The database cannot be reached, opened or written. Commands exit with code 4."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bgapp import clock, lifecycle, queries, wake
 from bgapp.errors import UnknownJob
-from bgapp.runtime import Runtime
+from bgapp.runtime import Runtime, current
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.25  # seconds between two looks while waiting
 
@@ -71,6 +71,11 @@ class JobHandle:
     def cancel(self, by: str | None = None) -> None:
         """Cancel the job: at once where it waits, by its runner where it runs. Raises UnknownJob, WrongState."""
         cancel(self._runtime, self.id, by)
+
+
+def get_job(job_id: int) -> JobHandle:
+    """Return a handle on a job of the current application, such as one whose id was kept. Raises UnknownJob."""
+    return JobHandle(current(), job_id, created=False).refresh()
 
 
 def cancel(runtime: Runtime, job_id: int, by: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import current_app
 from sqlalchemy import Connection, event, inspect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from bgapp.database import Database, explain
@@ -32,12 +32,21 @@ def connection_of(session: Any, database: Database) -> Iterator[Connection]:
     """
     plain = _plain(session)
     try:
-        connection = plain.connection()
+        connection = _own(plain)
         if not _is_of(connection, database) or not inspect(connection).has_table(Job.__tablename__):
             raise BadOption(f"the session uses another database than bgapp: pass a session on {database!r}", "session")
         yield connection
     except OperationalError as error:
         raise explain(error) from error
+
+
+def _own(session: Session) -> Connection:
+    try:
+        return session.connection()
+    except UnboundExecutionError as error:
+        raise BadOption(
+            "the session has no database of its own: pass one that is bound to bgapp's", "session"
+        ) from error
 
 
 def _is_of(connection: Connection, database: Database) -> bool:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import traceback
 
-from bgapp import controls, jsontext, lifecycle, system
+from bgapp import controls, jsontext, lifecycle, masking, queries, system
 from bgapp.context import current_job
-from bgapp.errors import BgappError, JobRejected
-from bgapp.invoke import prepare
+from bgapp.errors import BadParameters, BgappError, ClassUnknown, JobRejected
+from bgapp.invoke import Call, prepare
 from bgapp.models import Reason, Status
-from bgapp.outcome import Outcome
+from bgapp.outcome import CUT, Outcome
 from bgapp.records import Claim, Owner
 from bgapp.runtime import Runtime
 
 INLINE_GENERATION = "inline"
+COMPLETED, FAILED = Status.COMPLETED, Status.FAILED
 
 
 def run_inline(runtime: Runtime, most: int = 1000) -> int:
@@ -51,15 +52,27 @@ def run_inline(runtime: Runtime, most: int = 1000) -> int:
 def _run(runtime: Runtime, claimed: Claim) -> Outcome:
     current_job.begin(claimed.job, claimed.attempt, claimed.retries, lambda _fraction, _message: None)
     try:
-        value = prepare(runtime.allowlist, claimed.job_class, claimed.method, claimed.params)()
-        return Outcome(Status.COMPLETED, result=_json(value), pid=os.getpid())
-    except JobRejected as error:
-        return Outcome(Status.FAILED, Reason.NOT_ALLOWED, str(error), may_retry=False)
-    except Exception as error:  # the edge of the job's code
-        trace = traceback.format_exc()
-        return Outcome(Status.FAILED, Reason.ERROR, f"{type(error).__name__}: {error}", trace, pid=os.getpid())
+        call = _prepared(runtime, claimed)
+        return call if isinstance(call, Outcome) else Outcome(COMPLETED, result=_json(call()), pid=os.getpid())
+    except (Exception, SystemExit) as error:  # the edge of the job's code, which must not end the application
+        hidden = masking.secret_values(
+            queries.stored(claimed.params), queries.secret_names(claimed.secret_params), runtime.settings.secret_keys
+        )
+        text = masking.mask_text(f"{type(error).__name__}: {error}", hidden)
+        trace = masking.mask_text(traceback.format_exc(), hidden)
+        return Outcome(FAILED, Reason.ERROR, text[:CUT], trace[:CUT], pid=os.getpid())
     finally:
         current_job.end()
+
+
+def _prepared(runtime: Runtime, claimed: Claim) -> Call | Outcome:
+    """Return the call, or a refusal. What may be right at the next try is raised, as a child reports it."""
+    try:
+        return prepare(runtime.allowlist, claimed.job_class, claimed.method, claimed.params)
+    except (ClassUnknown, BadParameters):
+        raise
+    except JobRejected as error:
+        return Outcome(FAILED, Reason.NOT_ALLOWED, f"{type(error).__name__}: {error}", may_retry=False)
 
 
 def _json(value: object) -> str | None:

@@ -42,8 +42,8 @@ def build(
     chosen = options.check(
         retries=retries,
         delay=delay,
-        priority=None if priority == NORMAL_PRIORITY and type(priority) is int else priority,
-        queue=None if queue == DEFAULT_QUEUE else queue,
+        priority=None if type(priority) is int and priority == NORMAL_PRIORITY else priority,
+        queue=None if type(queue) is str and queue == DEFAULT_QUEUE else queue,
         timeout=timeout,
         backoff=backoff,
         unique_key=unique_key,

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,15 +68,16 @@ class Node:
     @classmethod
     def _create(cls, nodes: Path) -> Node:
         node = cls(nodes / secrets.token_hex(8))
-        (node.folder / "entries").mkdir(parents=True, mode=0o700)
+        node.folder.mkdir(mode=0o700)
+        (node.folder / "entries").mkdir(mode=0o700)
         (node.folder / "wake").mkdir(mode=0o700)
         _write(node.folder / IDENTITY, _identity())
         return node
 
     def take_membership(self) -> None:
         """Hold the node's lock in this process too; a forked process does this for itself."""
-        if not self._membership.held:
-            self._membership.try_shared()
+        while not self._membership.held and not self._membership.try_shared():
+            time.sleep(0.001)  # another process looks at this moment whether the node is dead
 
     def identity(self) -> dict[str, str] | None:
         """Return boot id and PID namespace as written down; None where the file is missing or broken."""

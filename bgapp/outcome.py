@@ -50,7 +50,7 @@ class Outcome:
     result: str | None = None
     pid: int | None = None
     ended: Ended | None = None
-    may_retry: bool = True
+    may_retry: bool = True  # of a job that was not started: at once, and not after a wait
 
     @property
     def not_started(self) -> bool:
@@ -61,7 +61,7 @@ def judge(facts: Facts) -> Outcome:
     """Return what became of an attempt, in the order in which one fact outweighs another."""
     if facts.not_created is not None:
         error = f"the job's process could not be created: {facts.not_created}"
-        return Outcome(Status.FAILED, Reason.NOT_STARTED, error)
+        return Outcome(Status.FAILED, Reason.NOT_STARTED, error, may_retry=False)
     frame, ended, pid = facts.frame, facts.ended, facts.pid
     if frame is not None and (facts.stopped_for is None or facts.frame_before_stop):
         return _from_frame(frame, ended, pid)

@@ -23,6 +23,7 @@ COMMON = Path(__file__).with_name("commonpasswords.txt")
 MOST_ADDED = 8  # characters before and after a common word, such as a year, that do not make it a good password
 SHORTEST_UNIT = 8  # characters; what repeats less is no good password
 
+_SIGNS = "!?.,;:*#+-_$@&%/="
 _LOOKS_LIKE = str.maketrans("013457@$!", "oieastasi")
 _ADDED_BEFORE, _ADDED_AFTER = re.compile(r"\A[\W\d_]+"), re.compile(r"[\W\d_]+\Z")
 _RUNS = tuple(
@@ -30,6 +31,7 @@ _RUNS = tuple(
     for run in ("0123456789" * 3, "12345678900987654321", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm")
     for step in (1, -1)
 )
+_DUMMY = f"{METHOD}${secrets.token_hex(8)}${secrets.token_hex(64)}"  # of no password at all
 _hashing = threading.BoundedSemaphore(HASHES_AT_ONCE)
 
 
@@ -84,7 +86,7 @@ def matches(stored: str | None, password: str) -> bool:
 def dummy_check() -> None:
     """Take as long as looking at a password, where there is none to look at: nobody may learn so which names exist."""
     with _hashing:
-        check_password_hash(_dummy(), "no password")
+        check_password_hash(_DUMMY, "no password")
 
 
 def needs_rehash(stored: str) -> bool:
@@ -98,11 +100,6 @@ def common() -> frozenset[str]:
     return frozenset(COMMON.read_text(encoding="utf-8").split("\n")) - {""}
 
 
-@functools.cache
-def _dummy() -> str:
-    return generate_password_hash(secrets.token_hex(16), METHOD)
-
-
 def _folded(text: str) -> str:
     """Return a text without what people vary: case, spaces, forms of the same letter."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -112,7 +109,8 @@ def _is_made_of(password: str, words: frozenset[str]) -> bool:
     """Return whether a password is one of these words: repeated, with signs around it, or letters swapped."""
     text = _folded(password)
     ended = _ADDED_AFTER.sub("", text)
-    forms = {text, *(form for form in (ended, _ADDED_BEFORE.sub("", ended)) if len(text) - len(form) <= MOST_ADDED)}
+    cores = ended, _ADDED_BEFORE.sub("", ended), text.rstrip(_SIGNS)
+    forms = {text, *(core for core in cores if len(text) - len(core) <= MOST_ADDED)}
     forms |= {form.translate(_LOOKS_LIKE) for form in forms}
     return any(form in words or _unit(form) in words for form in forms)
 

@@ -48,10 +48,15 @@ class Runtime:
 
     def ready(self) -> None:
         """Make folders and tables ready, once a process. Raises ConfigurationError, DatabaseUnavailable."""
-        if self._ready_in != os.getpid():
+        if not self.is_ready:
             prepare_folders(self.settings)
             schema.upgrade(self.database)
             self._ready_in = os.getpid()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this process has made folders and tables ready already."""
+        return self._ready_in == os.getpid()
 
     @cached_property
     def node(self) -> Node:

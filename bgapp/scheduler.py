@@ -140,7 +140,7 @@ def start_clock(app: Flask, after: float = 0.0) -> bool:
     For a server's own start hook (gunicorn's post_worker_init, a waitress launcher); elsewhere it starts by itself.
     Raises ConfigurationError, DatabaseUnavailable.
     """
-    if os.environ.get(IN_RUNNER):
+    if os.environ.get(IN_RUNNER) or runtimes.of(app).settings.inline:
         return False
     found = clock_of(app)
     if found is not None:

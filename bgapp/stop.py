@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bgapp import wake
+from bgapp import system, wake
 from bgapp.node import Node
 
 FILE = "stop"
@@ -14,7 +14,9 @@ def ask_to_stop(node: Node, *, now: bool) -> None:
     """Have every runner leave after its job, or, with `now`, end its job as well. Runners started later go on."""
     path = node.folder / FILE
     fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text("now" if now else "after")
+    descriptor = system.open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(descriptor, b"now" if now else b"after")
+    os.close(descriptor)
     fresh.replace(path)
     wake.wake_runners(node.folder.parent.parent)
 

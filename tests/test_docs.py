@@ -23,9 +23,8 @@ from bgapp.models import Reason, Status
 from bgapp.settings import SETTINGS
 from tests.conftest import ROOT
 
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"), ROOT / "instance" / "README.md"]
-)
+FOLDERS = ("*.md", "docs/**/*.md", "examples/**/*.md", "instance/README.md")
+PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(folder))
 FLASKS_OWN = {"run", "shell", "routes"}
 OF_RUNNERS_ALONE = {"Fenced"}  # an error that no caller ever sees
 

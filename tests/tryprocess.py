@@ -1,4 +1,4 @@
-"""A process that tries again and again to log in: `python -m tests.tryprocess URL TRIES`; prints how many were looked at."""
+"""A process that tries to log in again and again; run it as `python -m tests.tryprocess URL TRIES`."""
 
 from __future__ import annotations
 

@@ -22,13 +22,12 @@ from typing import IO, Any, NoReturn
 
 from flask import Flask
 
-from bgapp import jsontext, system
+from bgapp import invoke, jsontext, signals, system
 from bgapp.context import current_job
 from bgapp.errors import BgappError, ClassUnknown, JobRejected
-from bgapp.invoke import prepare
 from bgapp.outcome import CUT
 from bgapp.runner import frames
-from bgapp.runtime import Runtime, of
+from bgapp.runtime import of
 
 RESULT_LIMIT = 256 * 1024  # bytes
 MARKER = "_BGAPP_ATTEMPT"  # in the environment, so that programs a job starts can be found again
@@ -106,6 +105,7 @@ def become(order: Order, output: int, frames_to: int, parent: int | None) -> Non
         signal.signal(number, signal.SIG_DFL)
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
     write_entry(order.entry)
     os.environ[MARKER] = order.marker
     system.set_name(f"bgapp-job {order.job}")
@@ -165,26 +165,30 @@ def run(app: Flask, order: Order, reporter: Reporter) -> None:
     try:
         with app.app_context():
             _log_to_output(app)
-            reporter.send(_attempt(of(app), order, reporter))
+            reporter.send(_attempt(app, order, reporter))
     except BaseException:  # the application's own teardown failed: the result stands, its traceback is output
         traceback.print_exc()
 
 
-def _attempt(runtime: Runtime, order: Order, reporter: Reporter) -> dict[str, Any]:
+def _attempt(app: Flask, order: Order, reporter: Reporter) -> dict[str, Any]:
+    told = signals.Attempt(order.job, order.attempt, order.retries, order.job_class, order.method)
     try:
         # Nothing here came from a request: the configuration's text names the class and its methods.
-        call = prepare(runtime.allowlist, order.job_class, order.method, order.params)
+        call = invoke.prepare(of(app).allowlist, order.job_class, order.method, order.params)
     except ClassUnknown as error:
+        signals.tell_failed(app, told, error.__cause__ or error)
         return _error_frame(error.__cause__ or error)
     except JobRejected as error:
         kind = "error" if error.kind == "bad_parameters" else "refused"
         return {"kind": kind, "error": f"{type(error).__name__}: {error}"}
     except BaseException as error:  # importing or instantiating the class runs its code, which may raise anything
+        signals.tell_failed(app, told, error)
         return _error_frame(error)
     current_job.begin(order.job, order.attempt, order.retries, reporter.progress)
     enter(order.entry)
     try:
-        value = call()
+        with signals.around(app, told):
+            value = call()
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a job are failures of the job
         return _error_frame(error)
     return _result_frame(value)
@@ -215,7 +219,8 @@ def _error_frame(error: BaseException) -> dict[str, Any]:
 def _without_own(error: BaseException) -> Any:
     """Return the traceback without the frames above the job's own."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+    own = (__file__, invoke.__file__, signals.__file__)
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in own:
         trace = trace.tb_next
     return trace
 

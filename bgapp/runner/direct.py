@@ -18,7 +18,7 @@ from bgapp.runner.runner import LOOP_WAIT, Pulse, open_output, order_for, prove_
 from bgapp.runner.supervise import Watch, secret_values, supervise
 from bgapp.runtime import Runtime, of
 
-INTERRUPTED = 130
+INTERRUPTED, CLOSED_PIPE = 130, 141
 DIRECT_GENERATION = "direct"
 
 
@@ -94,7 +94,9 @@ class _Direct:
         rescue.forget_entry(self._node, claimed.job, claimed.attempt)
         if outcome.error:
             print(f"bgapp: job {claimed.job} {outcome.status}: {outcome.error}", file=sys.stderr)
-        return INTERRUPTED if self._interrupted else int(outcome.status is not Status.COMPLETED)
+        if self._interrupted:
+            return INTERRUPTED
+        return CLOSED_PIPE if output.viewer_left else int(outcome.status is not Status.COMPLETED)
 
     def _interrupt(self, claimed: Claim) -> None:
         """Ctrl-C cancels as a person in the dashboard would; the same ladder follows."""

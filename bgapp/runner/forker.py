@@ -48,8 +48,9 @@ class _Forker:
         system.set_name("bgapp-forker")
         system.die_with_parent(os.getppid())
         system.adopt_orphans()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # it ends with its runner, and not before
+        # It ends with its runner, and not before. Blocked rather than ignored: what is sent to a child that has not
+        # yet made itself at home waits there, and is not lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         self._wake, wake_end = socket.socketpair()
         self._wake.setblocking(False)
         wake_end.setblocking(False)
@@ -73,7 +74,10 @@ class _Forker:
                 self._settle(self._child)
 
     def _read_orders(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 4)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 4)
+        except ConnectionResetError:  # the runner died with news unread
+            return False
         self._descriptors += descriptors
         if not data:
             return False
@@ -96,9 +100,6 @@ class _Forker:
         else:
             if pid == 0:
                 self._be_child(order, output, frames_to, parent)
-            # Both do it: whoever comes first, the group exists before anyone may signal it.
-            with contextlib.suppress(OSError):
-                os.setpgid(pid, pid)
             self._child = pid
             self._send({"kind": "started", "pid": pid})
         os.close(output)

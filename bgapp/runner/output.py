@@ -20,6 +20,7 @@ class Output:
     def __init__(self, log: Sink, secrets: frozenset[str], viewer: BinaryIO | None = None) -> None:
         self._log = log
         self._viewer = viewer
+        self.viewer_left = False
         # The longest first: a secret that contains another must go whole.
         self._secrets = sorted((text.encode() for text in secrets), key=len, reverse=True)
         self._held = b""
@@ -47,8 +48,11 @@ class Output:
         if data:
             self._log.write(data)
             if self._viewer is not None:
-                self._viewer.write(data)
-                self._viewer.flush()
+                try:
+                    self._viewer.write(data)
+                    self._viewer.flush()
+                except BrokenPipeError:  # the viewer left; the job goes on
+                    self._viewer, self.viewer_left = None, True
 
     def end(self) -> None:
         """Pass on what was held back."""

@@ -332,10 +332,15 @@ def has_ended(pid: int) -> bool:
 
 def signal_group(pid: int, number: int) -> None:
     """Signal the whole group of an unreaped child; a stopped group is woken so that it can act on the signal."""
+    send = os.killpg
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+        try:
+            send(pid, number)
+        except ProcessLookupError:  # so young that it does not lead a group yet, and has started nothing
+            send = os.kill
+            send(pid, number)
         if number != signal.SIGKILL:
-            os.killpg(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
 
 
 def children(pid: int) -> set[int]:

@@ -141,6 +141,7 @@ def make(routes: tuple[Route, ...] = PAGES) -> Blueprint:
         )
     # The first thing that runs in a request, before any `before_request` of the host's that reads the body.
     blueprint.url_value_preprocessor(_look_first)
+    blueprint.url_defaults(static.add_version)
     blueprint.after_request(headers.add)
     errors.register(blueprint)
     return blueprint

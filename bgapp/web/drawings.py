@@ -16,7 +16,7 @@ RISE, FALL = 42, 18  # the longest bar above and below the axis
 SHORTEST, LONGEST = 0.01, 3600.0  # seconds: the ends of the scale of bars
 
 STEP, BAR = 10, 6  # of the latest jobs: from one to the next, and a bar's width
-LATEST = 60
+LATEST = 90
 
 WIDTH, TALL, MIDDLE = 1000, 28, 15  # a job's track: its size, and where its axis lies
 THICK = 10  # of an attempt's bar
@@ -53,14 +53,14 @@ def _standing(x: float, row: Any) -> Bar:
 
 
 def track(job: Any, tries: Sequence[Any]) -> list[Bar]:
-    """Return a job's attempts along its life, from its making to its end; no bars before the first attempt."""
-    if not tries:
+    """Return a job's attempts along its life, up to its end or the next attempt; one attempt alone needs no drawing."""
+    if len(tries) + (job.status == Status.SCHEDULED) < 2 or not tries:
         return []
     start = min(job.created_at, tries[0].started_at)
-    end = max([one.finished_at or one.started_at for one in tries])
-    whole = max((end - start).total_seconds(), 0.001)
-    room = WIDTH * (1 - OPEN_END) if tries[-1].finished_at is None else WIDTH
-    scale = (room - LEAST) / whole
+    ends = [one.finished_at or one.started_at for one in tries]
+    end = max([*ends, job.run_at] if job.status == Status.SCHEDULED else ends)
+    is_open = tries[-1].finished_at is None
+    scale = (WIDTH * (1 - OPEN_END if is_open else 1) - LEAST) / max((end - start).total_seconds(), 0.001)
 
     def place(at: datetime) -> float:
         return round((at - start).total_seconds() * scale, 1)
@@ -69,6 +69,6 @@ def track(job: Any, tries: Sequence[Any]) -> list[Bar]:
     for one in tries:
         x = place(one.started_at)
         right = WIDTH if one.finished_at is None else max(place(one.finished_at), x + LEAST)
-        failed = one.status == Status.FAILED
-        bars.append(Bar(x, MIDDLE + 1 if failed else MIDDLE - THICK, round(right - x, 1), THICK, one.status))
+        y = MIDDLE + 1 if one.status == Status.FAILED else MIDDLE - THICK
+        bars.append(Bar(x, y, round(right - x, 1), THICK, one.status))
     return bars

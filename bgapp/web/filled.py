@@ -59,7 +59,7 @@ def _value(one: Input, sent: Mapping[str, str]) -> Any:
     raw = given if one.kind in ("text", "any", "secret", "json") else given.strip()
     if not raw.strip() and one.nullable and sent.get(PREFIX + one.name + NULL):
         return None if one.required or one.initial else _NOTHING
-    if raw == "" and (one.kind != "lines" or one.stars):
+    if raw == "" and (one.kind != "lines" or one.stars or one.starts_null):
         return _empty(one)
     if one.kind == "any":
         return _json(one, raw) if sent.get(PREFIX + one.name + AS) == "json" else raw

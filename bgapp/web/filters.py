@@ -13,7 +13,7 @@ from flask import Flask, current_app, g, request, session, url_for
 
 from bgapp import attemptlog, clock
 from bgapp.models import Status
-from bgapp.web import access, csrf, wording
+from bgapp.web import access, csrf, static, wording
 
 GLOBAL = "bgapp"
 THEME_COOKIE = "bgapp_theme"
@@ -55,7 +55,7 @@ class Helpers:
 
     def asset(self, name: str) -> str:
         """Return the address of a static file, which changes with its content."""
-        return url_for("bgapp.static", filename=name)
+        return url_for("bgapp.static", filename=name, v=static.version(name))
 
     def csrf_field(self) -> str:
         return csrf.field()
@@ -128,6 +128,9 @@ class Helpers:
         """Return a setting's seconds without decimals that nobody wrote."""
         if count is None:
             return ""
+        if count >= MINUTE and count % MINUTE == 0:
+            hours, minutes = divmod(int(count) // MINUTE, 60)
+            return " ".join([f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes))
         return duration(count) if count >= MINUTE else f"{count:g} s"
 
     def duration(self, seconds: float | None) -> str:

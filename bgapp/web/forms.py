@@ -44,6 +44,11 @@ class Input:
         return f"p-{self.name}"
 
     @property
+    def asks_null(self) -> bool:
+        """Whether the form must ask what an empty field means: a text can be empty, or there can be no text."""
+        return self.nullable and self.kind not in ("bool", "choice") and (self.kind == "text" or not self.starts_null)
+
+    @property
     def is_short(self) -> bool:
         """Whether it fits a form of one line."""
         return self.kind in ("text", "integer", "number", "any", "secret", "date") and not self.stars

@@ -90,7 +90,9 @@ def newest(runtime: Runtime, row: Row[Any], tries: Sequence[Row[Any]]) -> Pane:
     return _pane(runtime, row, tries[-1] if tries else None, follows=True)
 
 
-def _pane(runtime: Runtime, row: Row[Any], attempt: Row[Any] | None, *, follows: bool, start: int | None = None) -> Pane:
+def _pane(
+    runtime: Runtime, row: Row[Any], attempt: Row[Any] | None, *, follows: bool, start: int | None = None
+) -> Pane:
     is_final = row.status in FINAL
     if attempt is None:
         return Pane(row.id, 0, "", 0, 0, goes_on=not is_final, follows=True)
@@ -107,7 +109,9 @@ def _pane(runtime: Runtime, row: Row[Any], attempt: Row[Any] | None, *, follows:
         data, offset = data[:-1], offset - 1  # a newline may follow it, and the two are one
     if start is not None and chunk.offset > start:
         data = _gap(chunk.offset - start) + data
-    trouble = "" if not ended or start is not None or path.is_file() else "No log is kept of this attempt on this machine."
+    trouble = (
+        "" if not ended or start is not None or path.is_file() else "No log is kept of this attempt on this machine."
+    )
     goes_on = not ended or offset < chunk.end or (follows and not is_final)
     return Pane(row.id, attempt.number, attemptlog.visible(data), chunk.offset, offset, goes_on, follows, trouble)
 

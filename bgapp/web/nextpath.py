@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit
 
 from flask import request
@@ -26,12 +27,12 @@ def own_path(text: str | None) -> str | None:
         parts = urlsplit(text)
     except ValueError:
         return None
-    root = request.script_root + "/"
-    forms = (parts.path, unquote(parts.path))
+    path = re.split("[?#]", text, maxsplit=1)[0]  # as it stands: urlsplit reads three slashes as one
     is_own = (
-        text.startswith(root)
+        path.startswith(request.script_root + "/")
         and not (parts.scheme or parts.netloc)
-        and all(_is_plain(form) for form in forms)
+        and _is_plain(path)
+        and _is_plain(unquote(path))
         and all(" " < one <= "~" and one != "\\" for one in text)
     )
     return text if is_own else None

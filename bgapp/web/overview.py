@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import abort, redirect, request, url_for
 from sqlalchemy import Row
@@ -16,7 +15,7 @@ from bgapp import node as nodes
 from bgapp import queries
 from bgapp.models import FINAL, Status
 from bgapp.runtime import Runtime, current
-from bgapp.web import access, drawings, forms, listing, pages, wording
+from bgapp.web import access, drawings, forms, listing, nextpath, pages, wording
 from bgapp.web.filters import THEME_COOKIE, THEMES
 from bgapp.web.listing import Page
 
@@ -73,8 +72,8 @@ def theme() -> Answer:
     chosen = request.form.get("theme", "")
     if chosen not in THEMES:
         abort(422, f"The colours are one of {', '.join(THEMES)}.")
-    answer = redirect(_own_path(request.form.get("next", "")), 303)
     home = url_for("bgapp.overview_page")
+    answer = redirect(nextpath.own_path(request.form.get("next")) or home, 303)
     answer.set_cookie(
         THEME_COOKIE,
         chosen,
@@ -85,14 +84,6 @@ def theme() -> Answer:
         samesite="Lax",
     )
     return answer
-
-
-def _own_path(path: str) -> str:
-    """Return a path of bgapp's own to go back to, the overview for anything else."""
-    home = url_for("bgapp.overview_page")
-    parts = urlsplit(path) if path.isprintable() and "\\" not in path else None
-    is_own = parts is not None and not parts.netloc and not parts.scheme and not path.startswith("//")
-    return path if is_own and path.startswith(home) else home
 
 
 def _health(runtime: Runtime, is_heard: bool) -> Health:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flask import request, send_from_directory
 from flask.wrappers import Response
@@ -12,6 +13,7 @@ from werkzeug.security import safe_join
 
 from bgapp import assets
 
+ENDPOINT = "bgapp.static"
 YEAR = 365 * 86400  # seconds
 HOUR = 3600  # for an address without a version, such as a font's in the style sheet
 
@@ -26,6 +28,14 @@ def serve(filename: str) -> Response:
     response.cache_control.public = True
     response.cache_control.no_cache = None
     return response
+
+
+def add_version(endpoint: str, values: dict[str, Any]) -> None:
+    """Add the version to what `url_for("bgapp.static", filename=...)` returns."""
+    if endpoint == ENDPOINT and "v" not in values:
+        found = version(str(values.get("filename")))
+        if found is not None:
+            values["v"] = found
 
 
 def version(filename: str) -> str | None:

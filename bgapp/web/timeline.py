@@ -44,14 +44,14 @@ def _beginning(job: Any, tries: Sequence[Any]) -> Iterator[Event]:
 def _attempts(job: Any, tries: Sequence[Any]) -> Iterator[Event]:
     before: datetime | None = None if not tries or tries[0].number > 1 else _due(job, tries)
     for one in tries:
-        waited = "" if before is None else f"after {duration((one.started_at - before).total_seconds())} of waiting"
+        waited = "" if before is None else f"Waited {duration((one.started_at - before).total_seconds())}"
         if one.finished_at is None:
             words = f"Attempt {one.number} began"
         else:
             took = duration((one.finished_at - one.started_at).total_seconds())
             words = f"Attempt {one.number} {one.status} after {took}"
         kind = one.status if one.reason != Reason.NOT_STARTED else "late"
-        yield Event(one.started_at, kind, words, f"Began {waited}" if waited else "", f"attempt-{one.number}")
+        yield Event(one.started_at, kind, words, waited, f"attempt-{one.number}")
         before = one.finished_at
 
 

@@ -51,10 +51,10 @@ _SIGNALS = {
 
 
 def ending(attempt: Any) -> str:
-    """Return how an attempt's process ended, in words; empty while it lives or where nobody saw it."""
+    """Return how an attempt's process ended, in words; empty for one that ended as it should, that lives, or that nobody saw."""
     if attempt.signal is not None:
         meaning = _SIGNALS.get(attempt.signal)
         return f"{attempt.signal} ({meaning})" if meaning else str(attempt.signal)
-    if attempt.exit_code is None:
+    if attempt.exit_code is None or (attempt.exit_code == 0 and attempt.status == Status.COMPLETED):
         return ""
-    return "exit code 0 (ended by itself)" if attempt.exit_code == 0 else f"exit code {attempt.exit_code}"
+    return f"exit code {attempt.exit_code}"

@@ -83,7 +83,13 @@ class Furniture:
             spans.append((number, start, start + second(took)))
             start += second(took + 15 * 2 ** (number - 1))
         if status is Status.RUNNING:
-            values |= {"token": TOKEN, "lease_until": self.now + second(30), "node": NODE, "runner_pid": 4242, "pid": 4250}
+            values |= {
+                "token": TOKEN,
+                "lease_until": self.now + second(30),
+                "node": NODE,
+                "runner_pid": 4242,
+                "pid": 4250,
+            }
         if spans:
             values["started_at"] = spans[-1][1]
         if status in FINAL:
@@ -92,7 +98,9 @@ class Furniture:
             job_id: int = connection.execute(insert(JOBS).values(values | columns).returning(JOBS.c.id)).scalar_one()
             for number, began, ended in spans:
                 is_last = number == tries
-                self._attempt(connection, job_id, number, began, ended, status if is_last else Status.FAILED, error, reason)
+                self._attempt(
+                    connection, job_id, number, began, ended, status if is_last else Status.FAILED, error, reason
+                )
         if spans:
             self.write(job_id, tries, output)
         if name is not None:
@@ -118,7 +126,11 @@ class Furniture:
             "job_id": job_id,
             "number": number,
             "status": status,
-            "reason": None if status is Status.COMPLETED or running else reason or Reason.ERROR,
+            "reason": None
+            if status is Status.COMPLETED or running
+            else Reason.LOST
+            if lost
+            else reason or Reason.ERROR,
             "node": NODE,
             "runner_pid": 4242,
             "pid": None if running else 4250 + number,
@@ -144,16 +156,18 @@ def furnish(runtime: Runtime) -> Furniture:
     """Fill an empty installation with a busy morning."""
     runtime.ready()
     made = Furniture(runtime)
-    for number in range(48):
+    for number in range(80):
         kind = ("sales", "stock", "returns")[number % 3]
-        took = (0.4, 2.5, 31.0, 0.08, 140.0, 7.5)[number % 6]
+        took = (0.4, 2.5, 31.0, 0.08, 140.0, 7.5, 0.9, 12.0, 3.1, 0.2, 55.0)[number % 11]
         made.add(
             "shop.reports.Reports.build" if number % 4 else "shop.catalogue.Catalogue.refresh",
-            Status.FAILED if number in (9, 22, 41) else Status.CANCELLED if number == 30 else Status.COMPLETED,
+            Status.FAILED if number in (9, 22, 41, 67) else Status.CANCELLED if number == 30 else Status.COMPLETED,
             {"month": "2026-10-01", "kind": kind} if number % 4 else {},
-            age=7200 - number * 130,
+            age=11400 - number * 130,
             took=took,
-            error="TimeoutError: the price list of Norden AB did not answer within 30 s" if number in (9, 22, 41) else None,
+            error="TimeoutError: the price list of Norden AB did not answer within 30 s"
+            if number in (9, 22, 41, 67)
+            else None,
             result=json.dumps({"pages": 12, "kind": kind}),
             queue="default" if number % 5 else "slow",
             created_by="command" if number % 7 else "ada",
@@ -183,13 +197,31 @@ def _named(made: Furniture) -> None:
         output="building sales for 2026-10\n412 orders, 38 returns\nwrote sales-2026-10.pdf (24 pages)\n",
         secret_params='["password"]', created_by="grace", queue="slow", priority=10,
     )  # fmt: skip
-    made.add("shop.reports.Reports.build", Status.CANCELLED, {"month": "2026-11-01"}, age=240, tries=0, cancelled_by="ada", name="cancelled")
+    made.add(
+        "shop.reports.Reports.build",
+        Status.CANCELLED,
+        {"month": "2026-11-01"},
+        age=240,
+        tries=0,
+        cancelled_by="ada",
+        name="cancelled",
+    )
     made.add(
         "shop.catalogue.Catalogue.refresh", Status.SCHEDULED, {}, age=90, tries=1, took=30, error="TimeoutError: no answer within 30 s",
         reason=Reason.ERROR, run_at=made.now + second(3600), name="retrying", output="asking Norden AB …\n",
     )  # fmt: skip
-    made.add("shop.reports.Reports.build", Status.SCHEDULED, {"month": "2026-11-01"}, age=80, tries=0, run_at=made.now + second(86400 * 2), name="scheduled")
-    output = "".join(f"2026-11-22 12:{n // 60:02}:{n % 60:02} order {52000 + n}: checked, {n % 7} lines\n" for n in range(400))
+    made.add(
+        "shop.reports.Reports.build",
+        Status.SCHEDULED,
+        {"month": "2026-11-01"},
+        age=80,
+        tries=0,
+        run_at=made.now + second(86400 * 2),
+        name="scheduled",
+    )
+    output = "".join(
+        f"2026-11-22 12:{n // 60:02}:{n % 60:02} order {52000 + n}: checked, {n % 7} lines\n" for n in range(400)
+    )
     made.add(
         "shop.orders.Orders.check", Status.RUNNING, {"since": "2026-11-21", "warehouse": "Göteborg"}, age=75, wait=0.3, name="running",
         progress=json.dumps({"fraction": 0.64, "message": "order 52 400 of 53 120"}), output=output, timeout=600.0,

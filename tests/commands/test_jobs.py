@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -302,3 +303,36 @@ def test_a_log_that_cannot_be_removed_does_not_keep_others(site: Site, invoke: I
     assert (result.exit_code, result.stdout) == (1, "job 2 is deleted\n")
     assert "job 1 is deleted, but" in result.stderr
     wait_for(lambda: listed(invoke) == [], "both to be gone")
+
+
+# On each database ---------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_do_the_same_on_each_database(make_site: Callable[..., Site], database_url: str) -> None:
+    site = make_site(database_url=database_url)
+
+    def give(*words: str, code: int = 0) -> str:
+        result = site.app.test_cli_runner().invoke(args=list(words))
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    assert "job 1 is pending" in give("run-job", "Work", "echo", "\N{ROCKET}", "--unique-key", "k")
+    assert "asked for before" in give("run-job", "Work", "echo", "x", "--unique-key", "k")
+    assert give("jobs", "show", str(2**63 - 1), code=1) == give("jobs", "show", str(2**63), code=1) == ""
+    assert give("jobs", "cancel", "1") == "job 1 is cancelled\n"
+    assert json.loads(give("jobs", "stats", "--json"))["cancelled"] == 1
+    assert [job["params"] for job in json.loads(give("jobs", "list", "--json"))] == [{"value": "\N{ROCKET}"}]
+    assert give("jobs", "retry", "1") == "job 1 is pending\n"
+    assert give("jobs", "delete", "1") == "job 1 is deleted\n"
+    assert give("runners", "list", "--json") == "[]\n"
+
+
+@pytest.mark.parametrize("database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+def test_a_leader_on_another_machine_counts(make_site: Callable[..., Site], database_url: str) -> None:
+    site = make_site(database_url=database_url)
+    runner = site.app.test_cli_runner()
+    assert "waits" in runner.invoke(args=["run-job", "Work", "echo", "x"]).stderr
+    with site.runtime.database.write() as connection:
+        factories.add_node(connection, "elsewhere")
+        connection.exec_driver_sql("UPDATE bgapp_nodes SET seen_at = now()")
+    assert runner.invoke(args=["run-job", "Work", "echo", "x"]).stderr == ""

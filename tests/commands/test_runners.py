@@ -9,6 +9,7 @@ import pytest
 
 from bgapp import system
 from bgapp.node import Node
+from tests import factories
 from tests.commands.conftest import Invoke, Start
 from tests.site import Site
 from tests.waiting import wait_for
@@ -23,7 +24,10 @@ def listed(invoke: Invoke) -> list[Any]:
 
 def first_line(process: subprocess.Popen[bytes]) -> str:
     assert process.stdout is not None
-    return process.stdout.readline().decode()
+    assert process.stderr is not None
+    line = process.stdout.readline().decode()
+    assert line, f"it ended without a word: {process.stderr.read().decode()}"
+    return line
 
 
 def led_by(site: Site, process: subprocess.Popen[bytes]) -> None:
@@ -107,6 +111,19 @@ def test_stop_now_ends_jobs_and_a_leader_starts_new_runners(site: Site, invoke: 
     ended = site.job(job)
     assert (ended["status"], ended["reason"]) == ("failed", "lost")
     assert site.wait(site.enqueue("add", 1, 2))["status"] == "completed", "later runners were not asked to stop"
+
+
+def test_runners_of_another_container_are_asked_and_not_waited_for(site: Site, invoke: Invoke) -> None:
+    node = Node.join(site.instance)
+    (node.folder / "node.json").write_text('{"boot_id": "another", "pid_namespace": "1"}')
+    slot = node.take_slot(1)
+    assert slot is not None
+    node.write_runner(slot.number, factories.this_process())
+    result = invoke("runners", "stop")
+    assert (result.exit_code, result.stdout) == (0, "No runners.\n")
+    assert f"node {node.id} are in another container: asked" in result.stderr
+    assert (node.folder / "stop").read_text() == "after"
+    slot.release()
 
 
 @pytest.mark.process

@@ -15,7 +15,9 @@ def test_a_short_value_is_shown_as_its_repr(value: object) -> None:
     assert shown(value) == repr(value)
 
 
-@pytest.mark.parametrize("value", ["x" * 1000, ["y"] * 1000, 10**4000, "\0" * 500], ids=["text", "list", "number", "nul"])
+@pytest.mark.parametrize(
+    "value", ["x" * 1000, ["y"] * 1000, 10**4000, "\0" * 500], ids=["text", "list", "number", "nul"]
+)
 def test_a_long_value_is_cut(value: object) -> None:
     assert len(shown(value)) == SHOWN_CHARACTERS
     assert shown(value).endswith("…")

@@ -78,7 +78,9 @@ def test_an_end_that_nobody_saw_is_a_loss() -> None:
     assert judge(Facts(None)).reason is Reason.LOST
 
 
-@pytest.mark.parametrize(("killed", "words"), [(False, "it was ended"), (True, "did not end when asked and was killed")])
+@pytest.mark.parametrize(
+    ("killed", "words"), [(False, "it was ended"), (True, "did not end when asked and was killed")]
+)
 def test_how_a_stop_went_is_told(killed: bool, words: str) -> None:
     assert words in str(judge(Facts(KILLED, stopped_for=Reason.CANCELLED, killed=killed)).error)
     timed_out = str(judge(Facts(KILLED, stopped_for=Reason.TIMEOUT, killed=killed, timeout=1.5)).error)

@@ -47,7 +47,8 @@ def test_what_is_hard_to_guess_is_accepted_as_typed(password: str) -> None:
 )  # fmt: skip
 def test_the_length_is_counted_in_bytes_and_has_two_ends(password: str, words: str) -> None:
     found = passwords.refused(password)
-    assert found is not None and words in found
+    assert found is not None
+    assert words in found
     assert password not in found or not password
 
 
@@ -55,21 +56,24 @@ def test_the_length_is_counted_in_bytes_and_has_two_ends(password: str, words: s
     "password",
     [
         "password1234", "PassWord1234!", "p@ssw0rd12345", "P4ssw0rd!2026", "passwordpassword", "pass word pass word",
-        "letmeinplease", "iloveyousomuch", "correct horse battery staple", "Tr0ub4d0r&3!!!".replace("Tr0ub4d0r&", "dragon"),
-        "123456789012", "1234567890123456", "098765432109", "qwertyuiop12", "QwertyUiopAsdf", "abcdefghijkl", "zyxwvutsrqpo",
-        "aaaaaaaaaaaa", "            ", "abcabcabcabc", "1q2w3e4r5t6y", "changechange", "administrator", "princess2026",
+        "letmeinplease", "iloveyousomuch", "correct horse battery staple", "dragon12345678",
+        "123456789012", "1234567890123456", "098765432109", "qwertyuiop12", "QwertyUiopAsdf", "abcdefghijkl",
+        "zyxwvutsrqpo", "aaaaaaaaaaaa", "            ", "abcabcabcabc", "1q2w3e4r5t6y", "changechange", "administrator",
+        "princess2026",
         "ｐａｓｓｗｏｒｄ１２３４", "!!!!sunshine!!!!", "liverpool-1892", "ilovemichael", "foreverforeverfor",
     ],
 )  # fmt: skip
 def test_what_very_many_people_use_is_refused(password: str) -> None:
     found = passwords.refused(password)
-    assert found is not None and "too easy to guess" in found
+    assert found is not None
+    assert "too easy to guess" in found
 
 
 @pytest.mark.parametrize("password", ["Annabel Lee 1849", "annabellee2026!", "ANNABELLEEannabellee", "4nn4b3ll33!!"])
 def test_the_users_own_name_is_refused(password: str) -> None:
     found = passwords.refused(password, "Annabel Lee")
-    assert found is not None and "the user's name" in found
+    assert found is not None
+    assert "the user's name" in found
     assert passwords.refused(password, "Edgar") is None
 
 
@@ -82,7 +86,8 @@ def test_a_refusal_names_its_field() -> None:
 
 def test_the_list_is_long_sorted_and_in_the_form_in_which_it_is_looked_up() -> None:
     lines = passwords.COMMON.read_text(encoding="utf-8").splitlines()
-    assert len(lines) >= 3000 and lines == sorted(set(lines))
+    assert len(lines) >= 3000
+    assert lines == sorted(set(lines))
     assert all(word == unicodedata.normalize("NFKC", word).casefold() and not set(word) & set(" \t") for word in lines)
     assert passwords.common() == frozenset(lines)
 
@@ -101,7 +106,9 @@ def test_any_text_gets_an_answer(password: str) -> None:
 
 def test_a_hash_is_slow_salted_and_of_todays_cost(stored: str) -> None:
     method, salt, digest = stored.split("$")
-    assert method == METHOD == "scrypt:32768:8:3" and len(salt) >= 16 and len(digest) == 128
+    assert method == METHOD == "scrypt:32768:8:3"
+    assert len(salt) >= 16
+    assert len(digest) == 128
     assert not passwords.needs_rehash(stored)
     assert passwords.needs_rehash(generate_password_hash("x", "scrypt:1024:8:1"))
     assert passwords.needs_rehash("x")
@@ -116,7 +123,8 @@ def test_only_the_same_characters_match(stored: str, password: str) -> None:
 def test_what_was_typed_matches_untrimmed(password: str) -> None:
     cheap = generate_password_hash(password, "scrypt:1024:8:1")
     assert passwords.matches(cheap, password)
-    assert not passwords.matches(cheap, password.strip(" 7🎻"))
+    for other in (password[1:], password[:-1], password + " ", password.partition("\0")[0] + "x"):
+        assert not passwords.matches(cheap, other)
 
 
 @pytest.mark.parametrize("stored", [None, "", "x", "scrypt:", "scrypt:a:b:c$s$h", "plain$$secret", "md5$salt$hash"])

@@ -52,7 +52,9 @@ def test_an_idle_runner_alone_is_enough_to_be_heard(node: Node, tmp_path: Path) 
     idle.close()
 
 
-@pytest.mark.parametrize(("most", "names"), [(0, []), (1, ["idle-1"]), (2, ["idle-1", "idle-2"]), (9, ["idle-1", "idle-2"])])
+@pytest.mark.parametrize(
+    ("most", "names"), [(0, []), (1, ["idle-1"]), (2, ["idle-1", "idle-2"]), (9, ["idle-1", "idle-2"])]
+)
 def test_so_many_idle_runners_are_woken(
     node: Node, listen: dict[str, system.Mailbox], most: int, names: list[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from bgapp import BackgroundJobs, accounts, logins
+from bgapp import BackgroundJobs, accounts, create_app, logins
 from bgapp.accounts import User
 from bgapp.runtime import Runtime, of
 from bgapp.web.standalone_access import COOKIE
 
-PASSWORD = "correct horse battery staple"
+PASSWORD = "violet tractor under 7 moons"
 ROLES = ("viewer", "operator", "admin")
 HTTPS = "https://localhost"
 
@@ -66,11 +67,27 @@ def is_login_page(answer: TestResponse) -> bool:
     return answer.status_code == 303 and answer.location.partition("?")[0] == "/login"
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables, to be copied: upgrading an empty one for every test takes far longer."""
+    folder = tmp_path_factory.mktemp("tables")
+    folder.chmod(0o700)
+    app = create_app({"BGAPP_INSTANCE": str(folder)})
+    of(app).ready()
+    of(app).database.dispose()
+    of(app).events.close()
+    return folder / "bgapp.sqlite"
+
+
 @pytest.fixture
-def make_web(make_app: Any) -> Callable[..., Flask]:
+def make_web(make_app: Any, tables: Path, tmp_path: Path) -> Callable[..., Flask]:
     """A factory of stand-alone applications with tables and one admin named root, so that set-up is over."""
 
     def make(**settings: Any) -> Flask:
+        instance = tmp_path / "instance"
+        if not instance.exists():
+            instance.mkdir(mode=0o700)
+            shutil.copy(tables, instance / "bgapp.sqlite")
         app: Flask = make_app(**settings)
         app.config["TESTING"] = False  # errors become pages, as for everybody
         of(app).ready()

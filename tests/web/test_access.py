@@ -1,4 +1,4 @@
-"""The one gate: every address, asked for by nobody, viewer, operator and admin, with right and wrong verbs (X31, X35)."""
+"""The one gate: every address, for nobody, viewer, operator and admin, with right and wrong verbs (X31, X35)."""
 
 from __future__ import annotations
 
