@@ -12,7 +12,7 @@ import click
 from flask import Flask, request_started
 from flask.helpers import get_debug_flag
 
-from bgapp import cli, mounting, scheduler
+from bgapp import cli, mounting
 from bgapp.allowlist import AllowList
 from bgapp.errors import BgappError, ConfigurationError
 from bgapp.handover import IN_RUNNER
@@ -129,14 +129,21 @@ def start(app: Flask) -> None:
     mounting.refuse_unsafe(app, None if context is None else context.params.get("host"))
 
     def at_first_request(sender: Flask, **_: object) -> None:
-        if scheduler.clock_of(sender) is None:
-            scheduler.start_clock(sender)
+        _start_clock(sender)
         _announce(sender)
 
     request_started.connect(at_first_request, app, weak=False)
     if context is not None and not _is_reloaders_parent(context):
-        scheduler.start_clock(app, after=AFTER_LOADING)
+        _start_clock(app, after=AFTER_LOADING)
         _announce(app)
+
+
+def _start_clock(app: Flask, after: float = 0.0) -> None:
+    # Loaded by what serves alone: a command, a script and a runner do without APScheduler.
+    from bgapp import scheduler
+
+    if scheduler.clock_of(app) is None:
+        scheduler.start_clock(app, after)
 
 
 def _announce(app: Flask) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from flask import current_app
 
-from bgapp import clock, queries, scheduler, stop, system
+from bgapp import clock, queries, stop, system
 from bgapp import runtime as runtimes
 from bgapp.cli import presence, show
 from bgapp.cli.errors import INTERRUPTED, Command
@@ -170,6 +170,8 @@ def _count(number: int, word: str) -> str:
 @click.command("scheduler", cls=Command, short_help="Run the clock alone, in the foreground.")
 def scheduler_command() -> None:
     """Start due jobs as an application process does, but serve nothing; until Ctrl-C. Running jobs run on."""
+    from bgapp import scheduler  # APScheduler with it: no other command needs that
+
     app = current_app._get_current_object()  # type: ignore[attr-defined] # LocalProxy
     signal.signal(signal.SIGTERM, _end_quietly)
     scheduler.start_clock(app)

@@ -166,7 +166,8 @@ def _gated(route: Route, *, writes: bool) -> Callable[..., Any]:
         access.check(route.permission, writes=writes)
         if route.writes:
             csrf.check_token()
-            inputs.check_fields(route.fields, route.repeats)
+            # In every form: the token, and where to go afterwards.
+            inputs.check_fields(route.fields and (*route.fields, csrf.field(), "next"), route.repeats)
         inputs.check_query(route.repeats)
         try:
             return route.view(**values)

@@ -30,29 +30,32 @@ def field() -> str:
 
 def token() -> str:
     """Return the token for this session's forms. Raises ConfigurationError where there can be no session."""
-    if not current_app.secret_key:
-        raise ConfigurationError(
-            "the application has no SECRET_KEY, without which a form cannot be told from a forged one:"
-            " set app.config['SECRET_KEY'] to a long random text"
-        )
+    _demand_key()
     return str(generate_csrf())
 
 
 def check_token() -> None:
-    """Raise CSRFError (400) unless the request carries this session's token."""
+    """Raise CSRFError (400) unless the request carries this session's token; ConfigurationError as `token`."""
     host = _hosts()
     if host is not None:
         # The host's protection looks at every request by itself, unless it was told to be called where wanted.
         if not g.get("csrf_valid") and current_app.config.get("WTF_CSRF_ENABLED", True):
             host.protect()
         return
-    if not current_app.secret_key:
-        raise CSRFError("There is no session.")
+    _demand_key()
     sent = request.form.get(FIELD) or request.headers.get(HEADER)
     try:
         validate_csrf(sent, time_limit=FOR_EVER)
     except ValidationError as error:
         raise CSRFError(str(error)) from error
+
+
+def _demand_key() -> None:
+    if not current_app.secret_key:
+        raise ConfigurationError(
+            "the application has no SECRET_KEY, without which a form cannot be told from a forged one:"
+            " set app.config['SECRET_KEY'] to a long random text"
+        )
 
 
 def _hosts() -> Any:

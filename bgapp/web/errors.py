@@ -33,6 +33,7 @@ TEXTS: dict[int, tuple[str, str, str]] = {
     404: ("not_found", "There is no such page", "It may never have existed, or it was deleted since."),
     405: ("method_not_allowed", "This address cannot be used so", "Nothing was changed. Use the links of the pages."),
     409: ("conflict", "That is not possible now", "Nothing was changed. Look at how things stand, then decide again."),
+    411: ("length_required", "That was not a form", "Nothing was changed."),
     413: ("too_large", "That was too much", "Nothing was changed. A form may hold 1 MiB at most."),
     415: ("unsupported_media_type", "That was not a form", "Nothing was changed."),
     422: ("unprocessable", "Something in the form is wrong", "Nothing was changed. Go back and correct it."),
@@ -172,6 +173,7 @@ def _no_database(error: DatabaseUnavailable) -> Answer:
 
 
 def _bad_configuration(error: ConfigurationError) -> Answer:
+    g.bgapp_viewer = None  # without links and forms: it may be a form's token that cannot be made
     reference = new_reference()
     _log(reference, error)
     return respond(500, reference=reference)

@@ -14,12 +14,11 @@ BODY = 1024 * 1024  # bytes
 FORM_FIELD = 256 * 1024  # bytes of one field of a multipart form
 FORM_PARTS = 50
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-ALWAYS = ("csrf_token", "next")  # the token, and where to go afterwards
 MOST_NAMED = 5
 
 
 def limit_body() -> None:
-    """Bound this request's body before anything reads it, and refuse what is no form. Aborts with 413 or 415.
+    """Bound this request's body before anything reads it, and refuse what is no form. Aborts with 411, 413 or 415.
 
     The limits are the request's own: those of a host application for its other pages stay as they are.
     """
@@ -28,15 +27,19 @@ def limit_body() -> None:
     request.max_form_parts = FORM_PARTS
     if (request.content_length or 0) > BODY:
         abort(413)
-    if request.method == "POST" and not _is_form():
-        abort(415, "This address takes the form of its page, and nothing in any other format.")
+    if request.method == "POST":
+        if "Transfer-Encoding" in request.headers and request.content_length is None:
+            # Browsers always say the length. Read up to the limit, a longer form would only be cut off, unnoticed.
+            abort(411, "A form must say how long it is.")
+        if not _is_form():
+            abort(415, "This address takes the form of its page, and nothing in any other format.")
 
 
 def _is_form() -> bool:
     if request.headers.get("Content-Encoding", "identity") != "identity":
         return False
     if not request.mimetype:
-        return not request.content_length and "Transfer-Encoding" not in request.headers
+        return not request.content_length
     charset = request.mimetype_params.get("charset", "utf-8")
     return request.mimetype in FORMS and charset.lower() == "utf-8"
 
@@ -49,7 +52,6 @@ def check_fields(known: Iterable[str] | None, repeats: Iterable[str]) -> None:
     if request.files:
         abort(400, "This form takes no files.")
     if known is not None:
-        known = (*known, *ALWAYS)
         _refuse("has no field", [name for name in request.form if not _is_known(name, known)])
     _check_each_once("form", request.form, repeats)
 

@@ -14,12 +14,12 @@ from bgapp.enqueue import enqueue
 from bgapp.errors import BadOption, BadParameters, ClassNotAllowed, JobRejected
 from bgapp.handle import JobHandle
 from bgapp.runtime import Runtime, current
-from bgapp.web import access, filled, forms, pages
+from bgapp.web import access, csrf, filled, forms, pages
 from bgapp.web.filled import Filled
 from bgapp.web.filters import say
 from bgapp.web.forms import RunForm
 
-OWN_FIELDS = {"csrf_token", "target", "nonce", "raw", "back", "p"}
+OWN_FIELDS = {"target", "nonce", "raw", "back", "p"}
 LONGEST_TARGET = 500
 SENT_ONCE = "form-"  # a job's unique key that only keeps a form from being sent twice
 
@@ -125,7 +125,7 @@ def _show(chosen: RunForm, read: Filled, given: Mapping[str, str], *, raw: bool,
 
 
 def _refuse_strange_fields(chosen: RunForm) -> None:
-    strange = set(request.form) - filled.names(chosen) - OWN_FIELDS
+    strange = set(request.form) - filled.names(chosen) - OWN_FIELDS - {csrf.field(), "next"}
     if strange:
         abort(400, f"The form of {chosen.name} has no field {', '.join(sorted(name[:80] for name in strange)[:5])}.")
 

@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bgapp import system
+from bgapp.handle import JobHandle
 from bgapp.node import Node
 from tests import factories
 from tests.commands.conftest import Invoke, Start
-from tests.site import Site
+from tests.site import ALLOWED, Site
 from tests.waiting import wait_for
 
 
@@ -28,6 +30,19 @@ def first_line(process: subprocess.Popen[bytes]) -> str:
     line = process.stdout.readline().decode()
     assert line, f"it ended without a word: {process.stderr.read().decode()}"
     return line
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    """An installation in which the job at the gate may run too."""
+    return make_site(allowed_jobs=json.dumps({**ALLOWED, "tests.commands.gate.Gate": ["stand"]}))
+
+
+def at_the_gate(site: Site) -> JobHandle:
+    """Return a job that runs until there is a file `open` in the instance folder."""
+    job = site.enqueue("stand", str(site.instance), job_class="Gate")
+    wait_for((site.instance / "waiting").exists, "the job to stand at the gate")
+    return job
 
 
 def led_by(site: Site, process: subprocess.Popen[bytes]) -> None:
@@ -78,20 +93,22 @@ def test_the_list_names_leader_host_runners_and_their_jobs(site: Site, invoke: I
 
 
 @pytest.mark.process
-def test_stop_lets_jobs_finish_and_waits_for_that(site: Site, invoke: Invoke, start: Start) -> None:
+def test_stop_lets_jobs_finish_and_waits_for_that(site: Site, start: Start) -> None:
     clock = start("scheduler")
     led_by(site, clock)
-    job = site.note(1.0)
-    site.wait_entered(job)
+    job = at_the_gate(site)
     site.kill_app(clock)
     host, runners = site.host(), site.runners()
-    result = invoke("runners", "stop")
-    assert result.exit_code == 0, result.output
-    assert "1 job running. Running jobs finish first; --now ends them." in result.stderr
-    assert f"{len(runners)} runner" in result.stdout
-    assert " left.\n" in result.stdout
-    assert len(site.ends(job.id)) == 1
-    assert site.job(job)["status"] == "completed"
+    process = start("runners", "stop")
+    assert process.stderr is not None
+    assert b"1 job running. Running jobs finish first; --now ends them." in process.stderr.readline()
+    wait_for(lambda: len(site.runners()) == 1, "the idle runners to leave")
+    assert process.poll() is None
+    (site.instance / "open").touch()
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")
+    assert output.endswith(b" left.\n")
+    assert site.job(job)["result"] == "through"
     assert not any(system.is_alive(runner) for runner in runners)
     assert host is not None
     assert not system.is_alive(host)
@@ -130,17 +147,16 @@ def test_runners_of_another_container_are_asked_and_not_waited_for(site: Site, i
 def test_ctrl_c_ends_the_waiting_and_the_runners_leave_all_the_same(site: Site, start: Start) -> None:
     clock = start("scheduler")
     led_by(site, clock)
-    job = site.note(2.0)
-    site.wait_entered(job)
+    job = at_the_gate(site)
     site.kill_app(clock)
     process = start("runners", "stop")
     assert process.stderr is not None
     assert b"asked to leave" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (130, b"")
-    assert b"The runners still leave when their jobs have ended." in errors
-    assert b"Traceback" not in errors
+    assert (process.returncode, output) == (130, b""), errors
+    assert errors == b"The runners still leave when their jobs have ended.\n"
+    (site.instance / "open").touch()
     wait_for(lambda: site.runners() == [], "the runners to leave")
     assert site.job(job)["status"] == "completed"
 
@@ -166,13 +182,13 @@ def test_a_scheduler_that_ends_gives_up_the_lead_and_its_jobs_run_on(
 ) -> None:
     process = start("scheduler")
     led_by(site, process)
-    job = site.note(1.5)
-    site.wait_entered(job)
+    job = at_the_gate(site)
     process.send_signal(number)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == code, errors
     assert b"Traceback" not in errors
     assert site.node is not None
     assert not site.node.has_leader()
-    assert site.wait(job)["status"] == "completed"
-    assert len(site.starts(job.id)) == 1
+    (site.instance / "open").touch()
+    ended = site.wait(job)
+    assert (ended["status"], ended["attempt"]) == ("completed", 1)

@@ -17,7 +17,7 @@ from bgapp.backoff import Backoff
 from bgapp.database import Database
 from bgapp.errors import Fenced, UnknownJob, WrongState
 from bgapp.models import FINAL, UNFINISHED, WAITING, Node, Reason, Status
-from bgapp.outcome import Outcome
+from bgapp.outcome import Facts, Outcome, judge
 from bgapp.records import Change, Claim
 from bgapp.statements import ATTEMPTS, JOBS
 from bgapp.system import Ended
@@ -438,6 +438,13 @@ def test_attempts_that_cannot_start_wait_longer_and_longer_and_never_use_up_the_
     assert waits[0] == 0
     assert waits[1] >= 1
     assert waits[-1] == 30
+
+
+def test_a_process_that_could_not_be_made_gives_the_machine_a_breath_at_once(ready: Database, claimed: Claim) -> None:
+    make.settle(ready, claimed, judge(Facts(None, not_created="Resource temporarily unavailable")))
+    row = make.row(ready, claimed.job)
+    assert (row.status, row.reason) == ("scheduled", "not_started")
+    assert 1 <= (row.run_at - (NOW + SECOND)).total_seconds() <= 30
 
 
 def test_a_start_that_failed_takes_nothing_from_the_retries(ready: Database) -> None:

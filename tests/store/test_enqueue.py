@@ -14,6 +14,7 @@ from bgapp import clock, run_background_job, run_background_jobs, schema, system
 from bgapp.database import Database
 from bgapp.errors import BadOption, BadParameters, ClassNotAllowed, MethodUnknown, QueueFull, UnknownJob, WrongState
 from bgapp.models import Status
+from bgapp.records import Change
 from bgapp.runtime import Runtime, of
 from tests import factories as make
 from tests.jobcode import Work
@@ -367,3 +368,17 @@ def test_a_session_runs_its_jobs_inline_after_its_commit_and_can_be_used_by_them
 def test_a_failing_job_fails_inline_and_not_in_the_caller(inline: Flask) -> None:
     handle = run_background_job(Work, "fail", ["no luck"], retries=0)
     assert (handle.status, handle.error) == ("failed", "ValueError: no luck")
+
+
+# Rows that people edited ---------------------------------------------------------------------------------------
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("names", ["5", "broken", '[["first"]]', '{"first": 1}', DEEP], ids=lambda one: one[:9])
+@pytest.mark.parametrize("params", ["{broken", "[1]", DEEP, '{"first": 1}'], ids=lambda one: one[:9])
+def test_a_row_edited_by_hand_is_told_all_the_same(small: Runtime, params: str, names: str) -> None:
+    """A runner tells after it has committed: an error here would cost it the job that it has just claimed."""
+    small.tell([Change("Job running", 7, "tests.jobcode.Work", "add", params, names, 1)])
+    assert len(lines(small)) == 1

@@ -91,7 +91,10 @@ def make_web(make_app: Any, tables: Path, tmp_path: Path) -> Callable[..., Flask
         app: Flask = make_app(**settings)
         app.config["TESTING"] = False  # errors become pages, as for everybody
         of(app).ready()
-        add_user(app, "root", "admin")
+        with of(app).database.read() as connection:
+            is_new = not accounts.has_users(connection)
+        if is_new:
+            add_user(app, "root", "admin")
         return app
 
     return make
@@ -145,10 +148,10 @@ def make_host(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     made: list[Flask] = []
 
     def make(app: Flask | None = None, **options: Any) -> Flask:
-        app = app or Flask("shop", instance_path=str(tmp_path / "shop"))
-        app.config.setdefault("SECRET_KEY", "a key of the host's own")
-        app.config.setdefault("BGAPP_ALLOWED_JOBS", ["tests.jobcode.Work"])
-        app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or "a key of the host's own"
+        if app is None:
+            app = Flask("shop", instance_path=str(tmp_path / f"shop{len(made)}"))
+            app.config["SECRET_KEY"] = "a key of the host's own"
+        app.config["BGAPP_ALLOWED_JOBS"] = ["tests.jobcode.Work"]
         BackgroundJobs(app, **options)
         made.append(app)
         return app

@@ -109,23 +109,21 @@ def test_b21_a_body_that_is_announced_too_large_is_not_read(posts: list[str], br
         body = Endless()
         answer = admin.client.post(
             path,
-            input_stream=body,
-            headers={"Content-Length": str(10**9), "Content-Type": "application/x-www-form-urlencoded"},
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            environ_overrides={"wsgi.input": body, "CONTENT_LENGTH": str(10**9)},
         )
         assert (answer.status_code, body.taken) == (413, 0), path
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=aaaa"])
-def test_b21_a_body_of_unknown_length_is_read_up_to_the_limit_alone(browser: Callable[..., Browser], kind: str) -> None:
+def test_b21_a_body_of_unknown_length_is_not_read(browser: Callable[..., Browser], kind: str) -> None:
     body = Endless()
     answer = browser("admin").client.post(
         "/users/invite",
-        input_stream=body,
         headers={"Content-Type": kind, "Transfer-Encoding": "chunked"},
-        environ_overrides={"wsgi.input_terminated": True},
+        environ_overrides={"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": ""},
     )
-    assert answer.status_code == 413
-    assert body.taken <= 2 * inputs.BODY
+    assert (answer.status_code, body.taken) == (411, 0)
 
 
 def test_b21_a_form_may_have_so_many_parts_and_no_files(web: Flask, browser: Callable[..., Browser]) -> None:
@@ -169,22 +167,23 @@ def test_b24_a_value_given_twice_is_refused(web: Flask, browser: Callable[..., B
         assert admin.get(f"{place.path}?status=failed&status=running").status_code in (400, 404), place.label
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "before=0", "before=-1", "before=1e9", "before=abc", "before=" + "9" * 30, "before=%00", "before=%D9%A1",
-        "after=-5", "limit=100000", "page=-1", "sort=password_hash", "status=x", "status=", "status=%00", "q=" + "x" * 9000,
-        "refresh=-1", "refresh=abc", "refresh=1e99", "attempt=-1", "attempt=x", "from=-1", "from=" + "9" * 30, "upto=x",
-        "target=os.system", "target=..", "raw=2", "next=//x", "order=1;drop", "%00=1", "a" * 3000 + "=1",
-    ],
-)  # fmt: skip
+QUERIES = [
+    "before=0", "before=-1", "before=1e9", "before=abc", "before=" + "9" * 30, "before=%00", "before=%D9%A1",
+    "after=-5", "limit=100000", "page=-1", "sort=password_hash", "status=x", "status=", "status=%00",
+    "q=" + "x" * 9000,
+    "refresh=-1", "refresh=abc", "refresh=1e99", "attempt=-1", "attempt=x", "from=-1", "from=" + "9" * 30, "upto=x",
+    "target=os.system", "target=..", "raw=2", "next=//x", "order=1;drop", "%00=1", "a" * 3000 + "=1",
+]  # fmt: skip
+
+
 def test_b24_strange_addresses_are_refused_or_passed_over_and_never_a_fault(
-    web: Flask, runtime: Runtime, browser: Callable[..., Browser], query: str
+    web: Flask, browser: Callable[..., Browser]
 ) -> None:
     admin = browser("admin")
     for place in places(web, furnish(web), "GET"):
-        status = admin.get(f"{place.path}?{query}").status_code
-        assert status < 500 or place.path == "/health/ready", (place.label, query, status)
+        for query in QUERIES:
+            status = admin.get(f"{place.path}?{query}").status_code
+            assert status < 500 or place.path == "/health/ready", (place.label, query, status)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +284,7 @@ def serve_in_debug(app: Flask, host: str | None) -> None:
         start(app)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104 # refused
 def test_x38_the_debugger_is_not_served_to_the_network(make_web: Callable[..., Flask], host: str) -> None:
     with pytest.raises(ConfigurationError, match="debug mode"):
         serve_in_debug(make_web(), host)
