@@ -2,7 +2,7 @@
 
 SQLite: write-ahead log, every write transaction begins immediate (a deferred one that turns to writing fails at
 once, whatever the timeout), short waits told by the caller. PostgreSQL: READ COMMITTED, timeouts on every
-statement and lock, no session locks, so that it works behind transaction pooling.
+statement and lock, no lock that outlives its transaction.
 """
 
 from __future__ import annotations

@@ -80,12 +80,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value if dialect.name == "postgresql" else value.strftime(self.TEXT)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if isinstance(value, str):
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        try:
             return datetime.fromisoformat(value).replace(tzinfo=UTC)
-        aware: datetime = value.astimezone(UTC)
-        return aware
+        except (TypeError, ValueError):  # null, or edited by hand on SQLite: no reason for a page or a claim to fail
+            return None
 
 
 NAMING = {

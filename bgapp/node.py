@@ -53,7 +53,7 @@ class Node:
         nodes = instance / FOLDER
         try:
             nodes.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _one_at_a_time(nodes):
+            with one_at_a_time(nodes):
                 node = cls._own(nodes) or cls._create(nodes)
                 node.take_membership()
         except OSError as error:
@@ -218,7 +218,8 @@ def _identity() -> dict[str, str]:
 
 
 @contextmanager
-def _one_at_a_time(nodes: Path) -> Iterator[None]:
+def one_at_a_time(nodes: Path) -> Iterator[None]:
+    """Keep other processes from making or removing nodes meanwhile."""
     lock = system.FileLock(nodes / ".lock")
     lock.wait_exclusive()
     try:

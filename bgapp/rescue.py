@@ -124,7 +124,8 @@ def _settle(database: Database, row: Row[Any], outcome: Outcome) -> list[Change]
 
 def forget_dead_nodes(node: Node) -> list[str]:
     """Remove the folders of this instance's nodes that ended; return their ids. Call after `rescue`."""
-    gone = [other for other in nodes.each(node.folder.parent.parent) if other.id != node.id and other.is_dead()]
-    for other in gone:
-        other.remove()
+    with nodes.one_at_a_time(node.folder.parent):  # a folder that another process is just making is not dead
+        gone = [other for other in nodes.each(node.folder.parent.parent) if other.id != node.id and other.is_dead()]
+        for other in gone:
+            other.remove()
     return [other.id for other in gone]

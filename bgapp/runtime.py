@@ -78,7 +78,7 @@ class Runtime:
                     attempt=change.attempt,
                     error=change.error,
                     level="error" if change.is_error else "info",
-                    secret_names=tuple(queries.stored(change.secret_params) or ()),
+                    secret_names=queries.secret_names(change.secret_params),
                 )
             )
 

@@ -90,7 +90,8 @@ def _alone(database: Database) -> Iterator[None]:
     """Hold the upgrade lock: a file beside a SQLite database, an advisory lock in PostgreSQL."""
     if not database.is_sqlite:
         with translated(), database.engine.connect() as connection, connection.begin():
-            connection.execute(text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
+            for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+                connection.execute(text(f"SET LOCAL {limit} = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
             yield
         return

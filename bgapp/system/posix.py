@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 
 # Locks and mailboxes belong to the process that opened them: a fork that kept them would hold a lock for its
 # parent's sake after the parent died, or swallow its wake-ups.
-_own_descriptors: set[int] = set()
+_own_descriptors: dict[int, object] = {}  # by number, whose it is: a fork may get the number for something else
 
 
 def _close_in_fork() -> None:
@@ -58,7 +58,7 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        return self._descriptor is not None and self._descriptor in _own_descriptors
+        return self._descriptor is not None and _own_descriptors.get(self._descriptor) is self
 
     def try_exclusive(self) -> bool:
         """Take the lock for this process alone, without waiting; return whether it was free."""
@@ -85,13 +85,13 @@ class FileLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        _own_descriptors.add(descriptor)
+        _own_descriptors[descriptor] = self
         return True
 
     def release(self) -> None:
         """Free the lock; nothing happens where it is not held."""
         if self.held and self._descriptor is not None:
-            _own_descriptors.discard(self._descriptor)
+            del _own_descriptors[self._descriptor]
             os.close(self._descriptor)
         self._descriptor = None
 
@@ -105,7 +105,7 @@ class Mailbox:
             os.mkfifo(path, 0o600)
         # Opened for writing as well, so that a writer that leaves never makes it readable for ever.
         self._descriptor = open_private(path, os.O_RDWR | os.O_NONBLOCK)
-        _own_descriptors.add(self._descriptor)
+        _own_descriptors[self._descriptor] = self
 
     def fileno(self) -> int:
         return self._descriptor
@@ -117,8 +117,8 @@ class Mailbox:
         return 0
 
     def close(self) -> None:
-        if self._descriptor in _own_descriptors:
-            _own_descriptors.discard(self._descriptor)
+        if _own_descriptors.get(self._descriptor) is self:
+            del _own_descriptors[self._descriptor]
             os.close(self._descriptor)
 
 

@@ -166,8 +166,7 @@ def _gated(route: Route, *, writes: bool) -> Callable[..., Any]:
         access.check(route.permission, writes=writes)
         if route.writes:
             csrf.check_token()
-            # In every form: the token, and where to go afterwards.
-            inputs.check_fields(route.fields and (*route.fields, csrf.field(), "next"), route.repeats)
+            inputs.check_fields(route.fields, csrf.field(), route.repeats)
         inputs.check_query(route.repeats)
         try:
             return route.view(**values)

@@ -60,10 +60,12 @@ def track(job: Any, tries: Sequence[Any]) -> list[Bar]:
     ends = [one.finished_at or one.started_at for one in tries]
     end = max([*ends, job.run_at] if job.status == Status.SCHEDULED else ends)
     is_open = tries[-1].finished_at is None
-    scale = (WIDTH * (1 - OPEN_END if is_open else 1) - LEAST) / max((end - start).total_seconds(), 0.001)
+    whole = max(float((end - start).total_seconds()), 0.001)
+    scale = (WIDTH * (1 - OPEN_END if is_open else 1) - LEAST) / whole
 
     def place(at: datetime) -> float:
-        return round((at - start).total_seconds() * scale, 1)
+        seconds: float = (at - start).total_seconds()
+        return round(seconds * scale, 1)
 
     bars = []
     for one in tries:

@@ -87,13 +87,13 @@ def _text(one: Input, raw: str) -> Any:
 
 def _integer(one: Input, raw: str) -> Any:
     if not _WHOLE.fullmatch(raw):
-        raise BadParameters(f"{one.name} must be a whole number, such as 12; {shown(raw)} is none.", one.name)
+        raise BadParameters(f"{one.name} must be a whole number, such as 12; {shown(raw)} is not one.", one.name)
     return int(raw)
 
 
 def _number(one: Input, raw: str) -> Any:
     if not _DECIMAL.fullmatch(raw):
-        raise BadParameters(f"{one.name} must be a number, such as 1.5; {shown(raw)} is none.", one.name)
+        raise BadParameters(f"{one.name} must be a number, such as 1.5; {shown(raw)} is not one.", one.name)
     return raw
 
 
@@ -137,7 +137,7 @@ def read_options(sent: Mapping[str, str]) -> Filled:
         value = _option(name, text)
         try:
             if unit and isinstance(value, str) and value not in options.PRIORITIES:
-                raise BadOption(f"{label} must be {unit}; {shown(text)} is not", name)
+                raise BadOption(f"{label} must be {unit}; {shown(text)} is not one", name)
             check(value)
         except (JobRejected, ConfigurationError) as error:
             filled.errors[f"o-{name}"] = _sentence(str(error))

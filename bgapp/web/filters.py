@@ -13,7 +13,7 @@ from flask import Flask, current_app, g, request, session, url_for
 
 from bgapp import attemptlog, clock
 from bgapp.models import Status
-from bgapp.web import access, csrf, static, wording
+from bgapp.web import access, csrf, nextpath, static, wording
 
 GLOBAL = "bgapp"
 THEME_COOKIE = "bgapp_theme"
@@ -52,6 +52,10 @@ class Helpers:
 
     def here(self, *endpoints: str) -> bool:
         return (request.endpoint or "").removeprefix("bgapp.") in endpoints
+
+    def path(self) -> str:
+        """Return the address of this page, to come back to; empty where it cannot be asked for again."""
+        return nextpath.here() or ""
 
     def asset(self, name: str) -> str:
         """Return the address of a static file, which changes with its content."""

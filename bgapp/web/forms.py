@@ -12,6 +12,7 @@ from typing import Any
 
 from bgapp import hints, masking, methods, options, parameters
 from bgapp.allowlist import Allowed
+from bgapp.backoff import Backoff
 from bgapp.errors import JobRejected
 from bgapp.runtime import Runtime
 from bgapp.web import widgets
@@ -88,6 +89,11 @@ class RunForm:
         return len(self.required) <= 2 and all(one.is_short for one in self.required)
 
 
+def describe_all(runtime: Runtime) -> list[RunForm]:
+    """Return the form of every allowed method that can run, in the order of the allow-list."""
+    return [form for allowed in runtime.allowlist.entries() if (form := describe(runtime, allowed)) is not None]
+
+
 def describe(runtime: Runtime, allowed: Allowed) -> RunForm | None:
     """Return the form of an allowed method, None where its class cannot be imported or lacks it."""
     try:
@@ -98,7 +104,7 @@ def describe(runtime: Runtime, allowed: Allowed) -> RunForm | None:
     timeout = settings.timeout if default.timeout is None else default.timeout
     said = {
         "retries": str(settings.retry_attempts if default.retries is None else default.retries),
-        "backoff": f"{default.backoff or settings.retry_backoff} s",
+        "backoff": _in_words(default.backoff or settings.retry_backoff),
         "timeout": "no limit" if timeout is None else f"{timeout:g} s",
         "queue": default.queue or options.DEFAULT_QUEUE,
         "priority": str(options.DEFAULT_PRIORITY if default.priority is None else default.priority),
@@ -177,15 +183,26 @@ def _docstring(method: methods.Method) -> tuple[str, str, dict[str, str]]:
     names = "|".join(map(re.escape, method.signature.parameters))
     if not names:
         return (*_paragraph(text), {})
+    # `name: words`, over further lines that are indented more; also `name (type): words` and `:param name: words`.
     line = re.compile(
-        rf"^[ \t]*(?::param (?:[^\s:]+ )?)?\**({names})(?: *\([^)\n]*\))? *: +(\S.*(?:\n[ \t]+\S.*)*)$", re.MULTILINE
+        rf"^([ \t]*)(?::param (?:[^\s:]+ )?)?\**({names})(?: *\([^)\n]*\))? *: +(\S.*(?:\n\1[ \t]+\S.*)*)$",
+        re.MULTILINE,
     )
-    about = {match[1]: " ".join(match[2].split()) for match in line.finditer(text)}
+    about = {match[2]: " ".join(match[3].split()) for match in line.finditer(text)}
     summary, rest = _paragraph(text)
-    rest = re.sub(
-        r"\n{3,}", "\n\n", re.sub(r"^(Args|Parameters|Arguments):[ \t]*$", "", line.sub("", rest), flags=re.MULTILINE)
-    )
-    return summary, rest.strip(), about
+    rest = re.sub(r"^(Args|Parameters|Arguments):[ \t]*$", "", line.sub("", rest), flags=re.MULTILINE)
+    return summary, _flowing(rest), about
+
+
+def _in_words(backoff: Backoff) -> str:
+    return f"{backoff.seconds:g} s, {'each time' if backoff.fixed else 'doubling'}"
+
+
+def _flowing(text: str) -> str:
+    """Return a text whose plain paragraphs are one line each, so that they fill any screen."""
+    paragraphs = [part.strip("\n") for part in re.split(r"\n{2,}", text)]
+    plain = (" ".join(part.split()) if not re.search(r"^[ \t*>-]", part, re.MULTILINE) else part for part in paragraphs)
+    return "\n\n".join(part for part in plain if part.strip())
 
 
 def _paragraph(text: str) -> tuple[str, str]:

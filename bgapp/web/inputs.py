@@ -44,14 +44,17 @@ def _is_form() -> bool:
     return request.mimetype in FORMS and charset.lower() == "utf-8"
 
 
-def check_fields(known: Iterable[str] | None, repeats: Iterable[str]) -> None:
+def check_fields(known: Iterable[str] | None, token: str, repeats: Iterable[str]) -> None:
     """Refuse a form with a field that its page does not have, or with one field twice. Aborts with 400.
+
+    Beside the `known` ones every form may have its token and `next`, where to go afterwards.
 
     Whatever a view ignored today might mean something to it tomorrow; so strange fields never come that far.
     """
     if request.files:
         abort(400, "This form takes no files.")
     if known is not None:
+        known = (*known, token, "next")
         _refuse("has no field", [name for name in request.form if not _is_known(name, known)])
     _check_each_once("form", request.form, repeats)
 

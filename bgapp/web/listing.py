@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
-from bgapp.statements import JOBS
 from bgapp.models import Status
+from bgapp.statements import JOBS
 
 PAGE = 50
 MOST_NEWER = 1000  # new jobs are counted no further
@@ -76,7 +76,7 @@ def newer(connection: Connection, status: Status | None, than: int) -> int:
     return connection.execute(select(func.count()).select_from(some_rows)).scalar_one()
 
 
-def latest(connection: Connection, limit: int) -> Sequence[Row[Any]]:
+def latest(connection: Connection, limit: int) -> Sequence[Any]:
     """Return what a drawing of the latest jobs must know of each, oldest first."""
     columns = (JOBS.c.id, JOBS.c.status, JOBS.c.started_at, JOBS.c.finished_at)
     return connection.execute(select(*columns).order_by(JOBS.c.id.desc()).limit(limit)).all()[::-1]

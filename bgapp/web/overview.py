@@ -110,7 +110,6 @@ def _in_words(latest: Sequence[Row[Any]]) -> str:
 
 def _starters(runtime: Runtime) -> tuple[list[forms.RunForm], int]:
     """Return the methods that can be started from here, the quickest to start first, and how many more there are."""
-    found = [forms.describe(runtime, allowed) for allowed in runtime.allowlist.entries()]
-    found = [one for one in found if one is not None]
+    found = forms.describe_all(runtime)
     found.sort(key=lambda one: len(one.required))
     return found[:STARTERS], max(len(found) - STARTERS, 0)

@@ -31,7 +31,8 @@ def fragment(template: str, **values: Any) -> Response:
     answer = make_response(render_template(f"bgapp/{template}", **values))
     answer.set_etag(hashlib.sha256(answer.get_data()).hexdigest()[:20])
     answer.vary.add(LIVE)
-    return answer.make_conditional(request)
+    answer.make_conditional(request)
+    return answer
 
 
 def to(endpoint: str, anchor: str | None = None, **values: Any) -> Answer:

@@ -98,9 +98,8 @@ def _find(runtime: Runtime, target: str) -> RunForm:
 
 
 def _choose(runtime: Runtime, problem: str = "", status: int = 200) -> Any:
-    found = [one for allowed in runtime.allowlist.entries() if (one := forms.describe(runtime, allowed)) is not None]
     classes: dict[str, list[RunForm]] = {}
-    for one in found:
+    for one in forms.describe_all(runtime):
         classes.setdefault(one.key, []).append(one)
     troubles = runtime.allowlist.problems()
     return pages.render("run/choose.html", status, classes=classes, troubles=troubles, problem=problem)

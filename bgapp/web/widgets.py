@@ -61,11 +61,9 @@ def _from_schema(schema: Any, known: Mapping[str, Any]) -> Widget:
         plain = [value for value in values if value is not None]
         choices = tuple((as_json(value), str(value)) for value in plain)
         return "choice", len(plain) < len(values), choices
-    kind = SCALARS.get(schema.get("type", ""))
-    if kind == "text":
-        return FORMATS.get(schema.get("format", ""), "text"), False, ()
-    if kind is not None:
-        return kind, False, ()
+    scalar = SCALARS.get(schema.get("type", ""))
+    if scalar is not None:
+        return FORMATS.get(schema.get("format", ""), scalar) if scalar == "text" else scalar, False, ()
     is_list = schema.get("type") == "array" and "prefixItems" not in schema
     item = _resolved(schema.get("items", {}), known)
     return "lines" if is_list and item.get("type") in ("string", "integer", "number") else "json", False, ()

@@ -51,7 +51,7 @@ _SIGNALS = {
 
 
 def ending(attempt: Any) -> str:
-    """Return how an attempt's process ended, in words; empty for one that ended as it should, that lives, or that nobody saw."""
+    """Return how an attempt's process ended; empty for one that ended as it should, that lives, or that nobody saw."""
     if attempt.signal is not None:
         meaning = _SIGNALS.get(attempt.signal)
         return f"{attempt.signal} ({meaning})" if meaning else str(attempt.signal)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from werkzeug.serving import make_server
 
 from bgapp import accounts, logins
@@ -97,22 +97,34 @@ class Installation:
 
 
 @pytest.fixture
-def installation(make_app: Any, serve: Callable[[Flask], str], chromium: Browser) -> Iterator[Installation]:
-    """A furnished installation, in which every error of a page fails the test at its end."""
-    app = make_app(allowed_jobs=ALLOWED, max_running=4)
-    runtime = of(app)
-    runtime.ready()
-    made = furnish(runtime)
-    found = Installation(app, serve(app), made, chromium, kept=lead(runtime))
-    yield found
-    for context in found.contexts:
-        context.close()
-    assert not found.problems
+def install(make_app: Any, serve: Callable[[Flask], str], chromium: Browser) -> Iterator[Callable[..., Installation]]:
+    """A factory of installations, in which every error of a page fails the test at its end."""
+    made: list[Installation] = []
+
+    def make(*, furnished: bool = True, **settings: Any) -> Installation:
+        app = make_app(**{"allowed_jobs": ALLOWED, "max_running": 4, **settings})
+        runtime = of(app)
+        runtime.ready()
+        furniture = furnish(runtime) if furnished else Furniture(runtime)
+        found = Installation(app, serve(app), furniture, chromium, kept=lead(runtime) if furnished else [])
+        made.append(found)
+        return found
+
+    yield make
+    for one in made:
+        for context in one.contexts:
+            context.close()
+    assert [problem for one in made for problem in one.problems] == []
 
 
-def size(of_screen: tuple[int, int]) -> dict[str, int]:
-    width, height = of_screen
-    return {"width": width, "height": height}
+@pytest.fixture
+def installation(install: Callable[..., Installation]) -> Installation:
+    """An installation with a job in every state."""
+    return install()
+
+
+def size(screen: tuple[int, int]) -> ViewportSize:
+    return {"width": screen[0], "height": screen[1]}
 
 
 def paths(made: Furniture) -> dict[str, str]:

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from bgapp import attemptlog, clock
-from bgapp.lifecycle import ATTEMPTS, JOBS
 from bgapp.models import FINAL, Reason, Status
 from bgapp.node import Node
 from bgapp.runtime import Runtime
+from bgapp.statements import ATTEMPTS, JOBS
 from tests.factories import NODE, TOKEN, new_job
 
 ALLOWED = {
@@ -180,23 +180,47 @@ def _named(made: Furniture) -> None:
     """Add one job for each state that a page shows in its own way."""
     reset = "ConnectionResetError: [Errno 104] Connection reset by peer"
     made.add(
-        "shop.invoices.Invoices.send", Status.FAILED, {"number": 20817, "channel": "email"}, age=640, took=4.2, tries=4,
-        error=reset, reason=Reason.ERROR, name="failed", output="invoice 20817 by email\nconnecting to the gateway …\n",
-    )  # fmt: skip
+        "shop.invoices.Invoices.send",
+        Status.FAILED,
+        {"number": 20817, "channel": "email"},
+        age=640,
+        took=4.2,
+        tries=4,
+        error=reset,
+        reason=Reason.ERROR,
+        name="failed",
+        output="invoice 20817 by email\nconnecting to the gateway …\n",
+    )
     made.add(
-        "shop.images.Thumbnails.make", Status.FAILED, {"folder": "/srv/shop/media/2026/11"}, age=560, took=66, tries=3,
+        "shop.images.Thumbnails.make",
+        Status.FAILED,
+        {"folder": "/srv/shop/media/2026/11"},
+        age=560,
+        took=66,
+        tries=3,
         error="the process was killed (SIGKILL): by a person, by another program, or by the kernel for lack of memory"
-        " (3 attempts in a row were lost: not tried again)", reason=Reason.POISON, name="lost",
+        " (3 attempts in a row were lost: not tried again)",
+        reason=Reason.POISON,
+        name="lost",
         output="".join(f"{n:>4} images done\n" for n in range(0, 900, 100)),
-    )  # fmt: skip
+    )
     made.add(
-        "shop.reports.Reports.build", Status.COMPLETED,
+        "shop.reports.Reports.build",
+        Status.COMPLETED,
         {"month": "2026-10-01", "kind": "sales", "copies": 2, "draft": False, "password": "hunter2"},
-        age=300, took=31.2, tries=2, name="completed",
-        result=json.dumps({"month": "2026-10", "kind": "sales", "pages": 24, "files": ["sales-2026-10.pdf", "sales-2026-10.csv"]}),
+        age=300,
+        took=31.2,
+        tries=2,
+        name="completed",
+        result=json.dumps(
+            {"month": "2026-10", "kind": "sales", "pages": 24, "files": ["sales-2026-10.pdf", "sales-2026-10.csv"]}
+        ),
         output="building sales for 2026-10\n412 orders, 38 returns\nwrote sales-2026-10.pdf (24 pages)\n",
-        secret_params='["password"]', created_by="grace", queue="slow", priority=10,
-    )  # fmt: skip
+        secret_params='["password"]',
+        created_by="grace",
+        queue="slow",
+        priority=10,
+    )
     made.add(
         "shop.reports.Reports.build",
         Status.CANCELLED,
@@ -207,9 +231,18 @@ def _named(made: Furniture) -> None:
         name="cancelled",
     )
     made.add(
-        "shop.catalogue.Catalogue.refresh", Status.SCHEDULED, {}, age=90, tries=1, took=30, error="TimeoutError: no answer within 30 s",
-        reason=Reason.ERROR, run_at=made.now + second(3600), name="retrying", output="asking Norden AB …\n",
-    )  # fmt: skip
+        "shop.catalogue.Catalogue.refresh",
+        Status.SCHEDULED,
+        {},
+        age=90,
+        tries=1,
+        took=30,
+        error="TimeoutError: no answer within 30 s",
+        reason=Reason.ERROR,
+        run_at=made.now + second(3600),
+        name="retrying",
+        output="asking Norden AB …\n",
+    )
     made.add(
         "shop.reports.Reports.build",
         Status.SCHEDULED,
@@ -223,14 +256,37 @@ def _named(made: Furniture) -> None:
         f"2026-11-22 12:{n // 60:02}:{n % 60:02} order {52000 + n}: checked, {n % 7} lines\n" for n in range(400)
     )
     made.add(
-        "shop.orders.Orders.check", Status.RUNNING, {"since": "2026-11-21", "warehouse": "Göteborg"}, age=75, wait=0.3, name="running",
-        progress=json.dumps({"fraction": 0.64, "message": "order 52 400 of 53 120"}), output=output, timeout=600.0,
-    )  # fmt: skip
-    made.add("shop.search.Index.rebuild", Status.RUNNING, {"shard": 3}, age=19, wait=0.2, tries=1, name="silent",
-             progress=json.dumps({"fraction": None, "message": "reading"}))  # fmt: skip
-    made.add("shop.mail.Newsletter.send", Status.RUNNING, {"issue": "2026-47"}, age=44, wait=0.2, name="stopping",
-             cancel_requested_at=made.now - second(3), cancelled_by="ada",
-             progress=json.dumps({"fraction": 0.12, "message": "1 204 of 10 000"}))  # fmt: skip
+        "shop.orders.Orders.check",
+        Status.RUNNING,
+        {"since": "2026-11-21", "warehouse": "Göteborg"},
+        age=75,
+        wait=0.3,
+        name="running",
+        progress=json.dumps({"fraction": 0.64, "message": "order 52 400 of 53 120"}),
+        output=output,
+        timeout=600.0,
+    )
+    made.add(
+        "shop.search.Index.rebuild",
+        Status.RUNNING,
+        {"shard": 3},
+        age=19,
+        wait=0.2,
+        tries=1,
+        name="silent",
+        progress=json.dumps({"fraction": None, "message": "reading"}),
+    )
+    made.add(
+        "shop.mail.Newsletter.send",
+        Status.RUNNING,
+        {"issue": "2026-47"},
+        age=44,
+        wait=0.2,
+        name="stopping",
+        cancel_requested_at=made.now - second(3),
+        cancelled_by="ada",
+        progress=json.dumps({"fraction": 0.12, "message": "1 204 of 10 000"}),
+    )
     made.add("shop.mail.Newsletter.send", Status.PENDING, {"issue": "2026-48"}, age=12, tries=0, name="pending")
     made.add("shop.invoices.Invoices.send", Status.PENDING, {"number": 20911}, age=4, tries=0, priority=20)
 

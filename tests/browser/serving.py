@@ -1,4 +1,4 @@
-"""An app process for tests: the stand-alone application, served, with its clock; it prints where, and the set-up code."""
+"""An app process for tests: the stand-alone application, served, with its clock. Prints its address and set-up code."""
 
 from __future__ import annotations
 

@@ -86,13 +86,13 @@ class Invoices:
 class Everything:
     """A method with each kind of parameter."""
 
-    def take(
+    def take(  # type: ignore[no-untyped-def] # a parameter without a hint is one of the kinds
         self,
         text: str,
         number: int,
         amount: Decimal,
         password: SecretStr,
-        anything,  # type: ignore[no-untyped-def] # a parameter without a hint is one of the kinds
+        anything,
         ratio: float = 0.5,
         day: date | None = None,
         moment: datetime | None = None,

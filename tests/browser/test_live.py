@@ -12,9 +12,9 @@ from sqlalchemy import delete, update
 from bgapp import attemptlog, clock
 from bgapp.accountmodels import LoginRow
 from bgapp.database import Database
-from bgapp.lifecycle import ATTEMPTS, JOBS
 from bgapp.models import Status
 from bgapp.runtime import of
+from bgapp.statements import ATTEMPTS, JOBS
 from tests.browser.conftest import Installation
 from tests.waiting import wait_for
 
@@ -218,7 +218,7 @@ def test_a_server_that_does_not_answer_is_told_of_and_asked_less_often(installat
 def test_whoever_is_signed_out_meanwhile_is_led_to_the_login_page(installation: Installation) -> None:
     page = opened(installation, "/jobs")
     with database(installation).write() as connection:
-        connection.execute(delete(LoginRow.__table__))
+        connection.execute(delete(LoginRow))
     page.clock.run_for(3500)
     page.wait_for_url("**/login?**")
     assert page.locator("#jobs").count() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def violations(page: Any) -> list[str]:
 
 def faults(page: Any, width: int) -> list[str]:
     """Return what is wrong with how a page is laid out."""
+    page.evaluate("() => document.querySelectorAll('main details').forEach(one => { one.open = true; })")
     found = [f"a target is too small: {html}" for html in page.evaluate(SMALL)]
     wide = page.evaluate("document.documentElement.scrollWidth")
     if wide > width:
@@ -61,6 +63,21 @@ def test_no_page_scrolls_sideways_on_the_narrowest_screen(installation: Installa
         page.goto(path)
         found[name] = faults(page, NARROWEST[0])
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+def test_no_page_of_an_empty_installation_has_a_fault(install: Callable[..., Installation]) -> None:
+    empty = install(furnished=False, allowed_jobs={})
+    page, found = empty.page(role=None), {}
+    page.goto("/setup")
+    found["/setup"] = violations(page) + faults(page, DESKTOP[0])
+    page = empty.page()
+    for path in ("/", "/jobs", "/jobs/new", "/users", "/account"):
+        page.goto(path)
+        found[path] = violations(page) + faults(page, DESKTOP[0])
+    page = empty.page(role=None)
+    page.goto("/login")
+    found["/login"] = violations(page) + faults(page, DESKTOP[0])
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
 def test_axe_finds_nothing_in_an_open_menu_and_a_refused_form(installation: Installation) -> None:

@@ -11,7 +11,6 @@ from flask import Flask
 from sqlalchemy import text
 
 from bgapp import clock, run_background_job, run_background_jobs, schema, system
-from bgapp.database import Database
 from bgapp.errors import BadOption, BadParameters, ClassNotAllowed, MethodUnknown, QueueFull, UnknownJob, WrongState
 from bgapp.models import Status
 from bgapp.records import Change
@@ -90,27 +89,11 @@ def test_a_delay_that_is_a_moment_is_kept_to_the_microsecond(runtime: Runtime) -
     assert make.row(runtime.database, past.id).status == "pending"
 
 
-@pytest.mark.usefixtures("context")
-def test_the_tables_are_made_on_first_use(app: Flask, database_url: str) -> None:
-    database = Database(database_url)
-    with database.write() as connection:
-        for table in ("bgapp_attempts", "bgapp_jobs", schema.VERSION_TABLE):
-            connection.execute(text(f"DROP TABLE {table} CASCADE" if not database.is_sqlite else f"DROP TABLE {table}"))
-        names = connection.execute(
-            text(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'bgapp_%'"
-                if database.is_sqlite
-                else "SELECT tablename FROM pg_tables WHERE tablename LIKE 'bgapp_%'"
-            )
-        ).scalars()
-        for name in list(names):
-            connection.execute(text(f"DROP TABLE {name}" if database.is_sqlite else f"DROP TABLE {name} CASCADE"))
-    database.dispose()
-    fresh = Runtime(of(app).settings, of(app).allowlist)
-    app.extensions["bgapp"] = fresh
-    assert run_background_job(Work, "echo").status == "pending"
-    fresh.database.dispose()
-    fresh.events.close()
+def test_the_tables_are_made_on_first_use(app: Flask) -> None:
+    with app.app_context():
+        assert schema.version(of(app).database) is None
+        assert run_background_job(Work, "echo").status == "pending"
+    assert schema.version(of(app).database) == schema.HEAD
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception]]] = {

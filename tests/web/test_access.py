@@ -10,9 +10,9 @@ from flask import Flask
 
 from bgapp.runtime import Runtime, of
 from bgapp.web.access import Permission, Role, Viewer
-from bgapp.web.blueprint import ACCOUNTS, PAGES
+from bgapp.web.blueprint import ACCOUNTS, PAGES, Route
 from tests.web.conftest import Browser, is_login_page, signed_in
-from tests.web.support import Place, furnish, places, route_of, state
+from tests.web.support import furnish, places, route_of, state
 
 MAY: dict[str | None, set[Permission]] = {
     None: {Permission.PUBLIC},
@@ -232,8 +232,8 @@ def _actions(page: str) -> list[str]:
 
 
 def _permission(app: Flask, endpoint: str) -> Permission:
-    place: Place = Place("", app.view_functions[endpoint].bgapp_route)  # type: ignore[attr-defined] # set by the gate
-    return place.route.permission
+    route: Route = vars(app.view_functions[endpoint])["bgapp_route"]
+    return route.permission
 
 
 # Who is asking -----------------------------------------------------------------------------------------------------

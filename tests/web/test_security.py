@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 import stat
 import threading
 from collections.abc import Callable
@@ -371,9 +372,9 @@ def test_b35_a_weak_key_of_the_applications_own_is_refused_when_it_is_served(mak
 
 def test_random_keys_are_not_refused() -> None:
     for _ in range(2000):
-        secretkey.refuse_weak(secretkey.secrets.token_urlsafe(32), "the test")
-        secretkey.refuse_weak(secretkey.secrets.token_hex(32), "the test")
-        secretkey.refuse_weak(secretkey.secrets.token_bytes(32), "the test")
+        secretkey.refuse_weak(secrets.token_urlsafe(32), "the test")
+        secretkey.refuse_weak(secrets.token_hex(32), "the test")
+        secretkey.refuse_weak(secrets.token_bytes(32), "the test")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
