@@ -43,6 +43,7 @@ def install(app: Flask) -> None:
     manager = LoginManager(app, add_context_processor=False)
     manager.session_protection = None
     manager.login_view = "bgapp.auth_form"
+    manager.login_message = None  # Flask's flashes are shown nowhere here, and would pile up in the cookie
     manager.request_loader(_load)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -155,10 +156,10 @@ class Furniture:
 def furnish(runtime: Runtime) -> Furniture:
     """Fill an empty installation with a busy morning."""
     runtime.ready()
-    made = Furniture(runtime)
+    made, dice = Furniture(runtime), random.Random(7)
     for number in range(80):
         kind = ("sales", "stock", "returns")[number % 3]
-        took = (0.4, 2.5, 31.0, 0.08, 140.0, 7.5, 0.9, 12.0, 3.1, 0.2, 55.0)[number % 11]
+        took = round(min(dice.lognormvariate(1.0, 2.2), 3000.0), 2)
         made.add(
             "shop.reports.Reports.build" if number % 4 else "shop.catalogue.Catalogue.refresh",
             Status.FAILED if number in (9, 22, 41, 67) else Status.CANCELLED if number == 30 else Status.COMPLETED,
@@ -291,7 +292,7 @@ def _named(made: Furniture) -> None:
     made.add("shop.invoices.Invoices.send", Status.PENDING, {"number": 20911}, age=4, tries=0, priority=20)
 
 
-def lead(runtime: Runtime, runners: int = 2) -> list[Any]:
+def lead(runtime: Runtime, runners: int = 3) -> list[Any]:
     """Hold the locks by which pages see that a clock ticks and runners are up; keep what is returned."""
     node = Node.join(runtime.settings.instance)
     leader = node.leader_lock()
