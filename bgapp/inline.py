@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import traceback
 
-from bgapp import controls, jsontext, lifecycle, masking, queries, system
+from flask import current_app
+
+from bgapp import controls, jsontext, lifecycle, masking, queries, signals, system
 from bgapp.context import current_job
 from bgapp.errors import BadParameters, BgappError, ClassUnknown, JobRejected
 from bgapp.invoke import Call, prepare
@@ -53,7 +55,12 @@ def _run(runtime: Runtime, claimed: Claim) -> Outcome:
     current_job.begin(claimed.job, claimed.attempt, claimed.retries, lambda _fraction, _message: None)
     try:
         call = _prepared(runtime, claimed)
-        return call if isinstance(call, Outcome) else Outcome(COMPLETED, result=_json(call()), pid=os.getpid())
+        if isinstance(call, Outcome):
+            return call
+        told = signals.Attempt(claimed.job, claimed.attempt, claimed.retries, claimed.job_class, claimed.method)
+        with signals.around(current_app._get_current_object(), told):  # type: ignore[attr-defined] # LocalProxy
+            value = call()
+        return Outcome(COMPLETED, result=_json(value), pid=os.getpid())
     except (Exception, SystemExit) as error:  # the edge of the job's code, which must not end the application
         hidden = masking.secret_values(
             queries.stored(claimed.params), queries.secret_names(claimed.secret_params), runtime.settings.secret_keys

@@ -53,7 +53,7 @@
   };
   const isTyping = () => document.activeElement?.matches("input:not([type=hidden]), textarea, select") ?? false;
   const mustWait = (region) =>
-    document.hidden || isPausedByPerson() || Date.now() < notBefore || isSelecting(region) ||
+    document.hidden || isPausedByPerson() || Date.now() < notBefore || isSelecting(region.closest("[data-output]") ?? region) ||
     (region.matches("[data-live]") && (isTyping() || find("details.menu[open], dialog[open]") !== null ||
       find("input[type=checkbox]:checked", region) !== null));
 

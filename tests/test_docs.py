@@ -123,7 +123,11 @@ def test_every_refusal_has_a_row_with_its_kind() -> None:
 
 
 def test_every_error_that_a_caller_can_meet_is_documented() -> None:
-    found = {name for name, one in vars(errors).items() if inspect.isclass(one) and issubclass(one, errors.BgappError)}
+    found = {
+        name
+        for name, one in vars(errors).items()
+        if inspect.isclass(one) and issubclass(one, errors.BgappError) and not name.startswith("_")
+    }
     page = set(re.findall(r"`(?:bgapp\.errors\.)?(\w+)`", text_of("docs/helper.md")))
     assert found - OF_RUNNERS_ALONE <= page
 

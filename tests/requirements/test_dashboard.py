@@ -54,7 +54,7 @@ def test_s8_a_button_on_the_home_page_starts_a_job_and_returns_there(
         target="tests.jobcode.Work.add",
         back="overview",
         nonce="0123456789abcdef",
-        **{"p-first": "1", "p-second": "2"},
+        **{"p.first": "1", "p.second": "2"},
     )
     assert (answer.status_code, answer.location) == (303, "/")
     assert "is on its way" in operator.get("/").text
@@ -115,7 +115,8 @@ def test_s40_nobody_sees_the_dashboard_without_a_login_and_people_can_register_w
     assert nobody.get("/register").status_code == 404  # closed unless ALLOW_REGISTRATION opens it
 
 
-def test_s40_a_secret_key_is_made_at_the_first_start(web: Flask) -> None:
+def test_s40_a_secret_key_is_made_with_the_first_page(browser: Callable[..., Browser], web: Flask) -> None:
+    browser().get("/login")
     key = Path(of(web).settings.instance) / "secret_key"
     assert len(key.read_bytes()) >= 32
     assert key.stat().st_mode & 0o777 == 0o600
