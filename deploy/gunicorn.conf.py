@@ -3,7 +3,7 @@
 workers = 3
 
 
-def post_worker_init(worker):  # noqa: ANN001, ANN201 # gunicorn's own name and shape
+def post_worker_init(worker):  # gunicorn's own name and shape
     """Start the clock with the worker; without this it starts with the worker's first request."""
     from bgapp import start_clock
 

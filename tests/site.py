@@ -13,7 +13,8 @@ from typing import Any
 
 from flask import Flask
 
-from bgapp import attemptlog, node as nodes, queries, system
+from bgapp import attemptlog, queries, system
+from bgapp import node as nodes
 from bgapp.enqueue import enqueue
 from bgapp.handle import JobHandle
 from bgapp.node import Node
@@ -58,8 +59,7 @@ class Site:
 
     def run_python(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start Python with this installation's environment."""
-        errors = open(self.instance / "processes.log", "ab")
-        with errors:
+        with (self.instance / "processes.log").open("ab") as errors:
             process = subprocess.Popen(
                 [sys.executable, *words],
                 cwd=ROOT,

@@ -26,7 +26,9 @@ class Host:
 
     def __init__(self, example: str, folder: Path) -> None:
         self.folder = folder / example
-        shutil.copytree(ROOT / "examples" / example, self.folder, ignore=shutil.ignore_patterns("instance", "__pycache__"))
+        shutil.copytree(
+            ROOT / "examples" / example, self.folder, ignore=shutil.ignore_patterns("instance", "__pycache__")
+        )
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "EXAMPLE_MARK": str(self.folder)}
         self.server: subprocess.Popen[bytes] | None = None
         self.port = 0

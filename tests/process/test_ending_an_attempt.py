@@ -43,7 +43,8 @@ def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(site: Site) -> Non
     site.wait_entered(job)
     cancel(site, job)
     found = site.wait(job)
-    assert found["status"] == "cancelled" and found["attempts"][0]["signal"] == "SIGKILL"
+    assert found["status"] == "cancelled"
+    assert found["attempts"][0]["signal"] == "SIGKILL"
     assert "did not end when asked" in found["error"]
 
 

@@ -39,7 +39,8 @@ def test_an_app_that_starts_again_leaves_running_jobs_alone(site: Site) -> None:
     app.wait()
     site.start_app()
     after = site.wait(job)
-    assert after["attempt"] == 1 and after["status"] == "completed"
+    assert after["attempt"] == 1
+    assert after["status"] == "completed"
     assert after["runner_pid"] == before["runner_pid"]
     assert len(site.starts(job.id)) == 1
 

@@ -27,7 +27,8 @@ def test_output_is_there_before_a_crash_and_the_stack_of_the_crash_after_it(site
     job = site.enqueue("talk_then_crash", retries=0)
     site.wait(job, "failed")
     assert "the last words" in site.output(job)
-    assert "Segmentation fault" in site.output(job) and "talk_then_crash" in site.output(job)
+    assert "Segmentation fault" in site.output(job)
+    assert "talk_then_crash" in site.output(job)
 
 
 def test_output_is_live(site: Site) -> None:
@@ -48,7 +49,10 @@ def test_too_much_output_keeps_head_and_tail_and_never_ends_the_job(make_site: o
     job = site.enqueue("talk", "x" * 99, 5000)
     assert site.wait(job)["status"] == "completed"
     output = site.output(job)
-    assert len(output) < 10_000 and output.startswith("x" * 99) and output.endswith("x\n") and "left out" in output
+    assert len(output) < 10_000
+    assert output.startswith("x" * 99)
+    assert output.endswith("x\n")
+    assert "left out" in output
 
 
 def test_secrets_are_cut_from_output_errors_results_and_logs(site: Site) -> None:
@@ -56,7 +60,8 @@ def test_secrets_are_cut_from_output_errors_results_and_logs(site: Site) -> None
     good, bad = site.enqueue("secret", "hunter2secret"), site.enqueue("secret", "bad-canary-42", retries=0)
     site.wait(good), site.wait(bad)
     for job, word in ((good, "hunter2secret"), (bad, "bad-canary-42")):
-        assert word not in site.output(job) and "logging in with ***" in site.output(job)
+        assert word not in site.output(job)
+        assert "logging in with ***" in site.output(job)
         assert word not in str(site.job(job))
         assert word not in site.log() + site.log("background_jobs_errors.log")
 

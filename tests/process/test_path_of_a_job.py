@@ -10,8 +10,10 @@ def test_a_job_runs_and_its_outcome_is_recorded(site: Site) -> None:
     job = site.wait(site.enqueue("add", 2, "3"))
     assert (job["status"], job["result"], job["reason"], job["attempt"]) == ("completed", 5, None, 1)
     [attempt] = job["attempts"]
-    assert attempt["exit_code"] == 0 and attempt["signal"] is None
-    assert attempt["cpu_seconds"] > 0 and attempt["peak_memory_bytes"] > 1_000_000
+    assert attempt["exit_code"] == 0
+    assert attempt["signal"] is None
+    assert attempt["cpu_seconds"] > 0
+    assert attempt["peak_memory_bytes"] > 1_000_000
 
 
 def test_a_failing_job_is_retried_and_every_attempt_is_kept(site: Site) -> None:
@@ -31,4 +33,5 @@ def test_a_job_without_retries_left_has_failed_with_its_traceback(site: Site) ->
     assert (job["status"], job["reason"], job["error"]) == ("failed", "error", "ValueError: out of luck")
     assert len(job["attempts"]) == 2
     trace = job["attempts"][1]["traceback"]
-    assert "jobcode.py" in trace and "child.py" not in trace
+    assert "jobcode.py" in trace
+    assert "child.py" not in trace

@@ -211,7 +211,7 @@ def test_files_are_private(site: Site) -> None:
     open_ones = [
         str(path)
         for path in site.instance.rglob("*")
-        if path.is_file() and path.stat().st_mode & 0o077 and path.name not in ("processes.log",)
+        if path.is_file() and path.stat().st_mode & 0o077 and path.name != "processes.log"
     ]
     assert open_ones == []
 
