@@ -47,11 +47,11 @@ def _filtered(status: str | None, before: int | None) -> Select[Any]:
 
 def counts(connection: Connection, cap: int = COUNT_CAP) -> dict[str, int]:
     """Return how many jobs are in each status, each counted up to `cap` and no further."""
-    found = {}
+    counted = []
     for status in Status:
         some = select(literal(1)).where(JOBS.c.status == status).limit(cap).subquery()
-        found[status.value] = connection.execute(select(func.count()).select_from(some)).scalar_one()
-    return found
+        counted.append(select(func.count()).select_from(some).scalar_subquery().label(status.value))
+    return dict(connection.execute(select(*counted)).one()._mapping)
 
 
 def due(connection: Connection, cap: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from bgapp import attemptlog, handle, lifecycle, queries, wake
+from bgapp import operate, queries
 from bgapp import runtime as runtimes
 from bgapp.cli import look, presence, show
 from bgapp.cli.errors import NOT_COMPLETED, Command
@@ -97,7 +97,7 @@ def cancel(ids: tuple[int, ...]) -> None:
     runtime = runtimes.current()
 
     def cancel_one(job_id: int) -> str:
-        handle.cancel(runtime, job_id, CREATED_BY)
+        operate.cancel(runtime, job_id, CREATED_BY)
         row = look.job(runtime, job_id)
         return f"job {job_id} is asked to stop" if row.status == Status.RUNNING else show.standing(row)
 
@@ -111,10 +111,7 @@ def retry(ids: tuple[int, ...]) -> None:
     runtime = runtimes.current()
 
     def retry_one(job_id: int) -> str:
-        with runtime.database.write() as connection:
-            changes = lifecycle.retry(connection, job_id, runtime.database.clock(connection))
-        runtime.tell(changes)
-        wake.wake_for_work(runtime.settings.instance)
+        operate.retry(runtime, job_id)
         row = look.job(runtime, job_id)
         presence.warn_if_alone(runtime, row)
         return show.standing(row)
@@ -129,10 +126,7 @@ def delete(ids: tuple[int, ...]) -> None:
     runtime = runtimes.current()
 
     def delete_one(job_id: int) -> str:
-        with runtime.database.write() as connection:
-            changes = lifecycle.remove(connection, job_id)
-        runtime.tell(changes)
-        attemptlog.remove(runtime.settings.log_dir, job_id)
+        operate.delete(runtime, job_id)
         return f"job {job_id} is deleted"
 
     _each(ids, delete_one)

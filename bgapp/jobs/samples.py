@@ -28,7 +28,7 @@ class SampleJob:
         """
         return {"processed": True, "characters": len(data), "words": len(data.split())}
 
-    def execute(self, message: str) -> dict[str, Any]:
+    def execute(self, message: str = "Hello, Background Job!") -> dict[str, Any]:
         """Print a message to the attempt's log and return it.
 
         message: any text.
