@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,17 @@ class Call:
     def __call__(self) -> Any:
         """Call it; a coroutine is run to its end. Raises whatever the method raises."""
         value = self.target(*self.arguments, **self.named)
-        return asyncio.run(value) if inspect.iscoroutine(value) else value
+        return _run(value) if inspect.iscoroutine(value) else value
+
+
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end; in a thread of its own where this one has a loop already, as in some test suites."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, coroutine).result()
 
 
 def prepare(allowlist: AllowList, job_class: str, method: str, params: str) -> Call:

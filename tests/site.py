@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -35,6 +36,15 @@ ALLOWED = {
     },
     "tests.jobcode.Broken": ["run"],
 }
+
+
+def open_files(pid: int) -> set[str]:
+    """Return what a process has open at this moment."""
+    found = set()
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return found
 
 
 class Site:

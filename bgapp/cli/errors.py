@@ -78,7 +78,7 @@ def told(*, as_json: bool = False) -> Iterator[None]:
         with _in_words(as_json):
             yield
     except BrokenPipeError:
-        _drop_output()
+        _drop_output(sys.stdout, sys.stderr)
         raise Exit(CLOSED_PIPE) from None
     except KeyboardInterrupt:
         raise Exit(INTERRUPTED) from None
@@ -100,6 +100,8 @@ def _in_words(as_json: bool) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:  # a file of another user, a full disk: words for it are what a person needs
+        if error.filename is None:
+            _drop_output(sys.stdout)  # what is still to be written there would fail once more at the very end
         place = f"{error.filename}: " if error.filename else ""
         raise Unusable(f"{place}{error.strerror or error}") from error
 
@@ -111,10 +113,10 @@ def _speak_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def _drop_output() -> None:
-    """Lead both outputs nowhere, so that the interpreter's last flush has nobody to fail at."""
+def _drop_output(*streams: Any) -> None:
+    """Lead outputs nowhere, so that the interpreter's last flush has nobody to fail at."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # None, or without a descriptor
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -16,7 +16,7 @@ from bgapp.system import posix
 from tests.conftest import ROOT
 from tests.process.conftest import make_site as make_site
 from tests.process.conftest import site as site
-from tests.site import Site
+from tests.site import Site, open_files
 from tests.waiting import wait_for
 
 pytest.importorskip("gunicorn", reason="gunicorn is for Unix")
@@ -37,8 +37,7 @@ def leader(site: Site, master: subprocess.Popen[bytes]) -> int:
 
     def found() -> int:
         for pid in posix.children(master.pid):
-            opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-            if lock in opened and site.node is not None and site.node.has_leader():
+            if lock in open_files(pid) and site.node is not None and site.node.has_leader():
                 return pid
         return 0
 

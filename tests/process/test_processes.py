@@ -12,7 +12,7 @@ import pytest
 
 from bgapp import stop, system
 from bgapp.system import posix
-from tests.site import Site
+from tests.site import Site, open_files
 from tests.waiting import wait_for
 
 
@@ -27,8 +27,7 @@ def holders(site: Site) -> list[int]:
     found = []
     host = site.host()
     for pid in tree(host.pid) if host else []:
-        names = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-        if any(name.startswith(database) for name in names):
+        if any(name.startswith(database) for name in open_files(pid)):
             found.append(pid)
     return found
 
@@ -53,8 +52,7 @@ def test_no_lock_or_channel_reaches_the_child(site: Site) -> None:
     job = site.note(30.0)
     site.wait_entered(job)
     child = site.starts(job.id)[0][4]
-    opened = [os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
-    assert not [name for name in opened if str(site.node.folder) in name]  # type: ignore[union-attr] # it leads
+    assert not [name for name in open_files(int(child)) if str(site.node.folder) in name]  # type: ignore[union-attr] # it leads
 
 
 def test_the_number_of_running_jobs_never_passes_the_limit(make_site: Callable[..., Site]) -> None:
