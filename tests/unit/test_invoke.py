@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import date
 from typing import Any
@@ -79,3 +80,10 @@ def test_the_allow_list_is_asked_once_more(job_class: str, method: str, refusal:
 def test_parameters_that_no_longer_fit_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(BadParameters):
         prepared("add", **params)
+
+
+def test_a_coroutine_is_run_also_where_a_loop_runs_already() -> None:
+    async def outer() -> Any:
+        return prepared("later", value=7)()
+
+    assert asyncio.run(outer()) == 7
