@@ -14,7 +14,7 @@ from bgapp.errors import BgappError, ConfigurationError, DatabaseUnavailable, Jo
 from bgapp.handover import NODE
 from bgapp.runner import loading
 
-COMPLETED, NOT_COMPLETED, REFUSED, CONFIGURATION = 0, 1, 2, 4
+COMPLETED, NOT_COMPLETED, REFUSED, CONFIGURATION, CLOSED_PIPE = 0, 1, 2, 4, 141
 USAGE = """usage: python -m bgapp.runner CLASS METHOD [PARAM ...]
 
 Runs one job here and now, in a process of its own: one attempt, its output on this terminal, Ctrl-C cancels.
@@ -45,7 +45,8 @@ def main(words: Sequence[str]) -> int:
             return REFUSED
         from bgapp.runner.direct import run_here
 
-        return run_here(words[0], words[1], list(words[2:]))
+        code = run_here(words[0], words[1], list(words[2:]))
+        return _without_output() if code == CLOSED_PIPE else code
     except JobRejected as refusal:
         print(f"bgapp: {refusal}", file=sys.stderr)
         return REFUSED
@@ -56,10 +57,15 @@ def main(words: Sequence[str]) -> int:
         print(f"bgapp: {error}", file=sys.stderr)
         return NOT_COMPLETED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        return _without_output()
     except KeyboardInterrupt:
         return 130
+
+
+def _without_output() -> int:
+    """Lead the output nowhere, so that the interpreter's last flush has nobody to fail at; return the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return CLOSED_PIPE
 
 
 def _spawned_runner() -> NoReturn:
