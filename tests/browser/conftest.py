@@ -21,9 +21,12 @@ from tests.chromium import executable
 DESKTOP, PHONE = (1440, 900), (390, 844)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A Chromium of the system's, without a window."""
+    """A Chromium of the system's, without a window; not kept for longer than a module needs it.
+
+    Playwright keeps an event loop running in this thread meanwhile, and other modules' tests may want one of their own.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         yield browser
