@@ -101,6 +101,11 @@ def generation(connection: Connection, node: str) -> str | None:
     return connection.execute(select(Node.generation).where(Node.id == node)).scalar()
 
 
+def node_seen_at(connection: Connection, node: str) -> datetime | None:
+    """Return when a node's leader last said that it lives."""
+    return connection.execute(select(Node.seen_at).where(Node.id == node)).scalar()
+
+
 def nodes(connection: Connection) -> Sequence[Row[Any]]:
     """Return every node."""
     return connection.execute(select(Node.__table__).order_by(Node.started_at)).all()

@@ -6,12 +6,10 @@ import threading
 from datetime import timedelta
 
 from flask import Response, current_app
-from sqlalchemy import select, update
 
-from bgapp import clock
+from bgapp import clock, controls, queries
 from bgapp.database import Database
 from bgapp.errors import BgappError
-from bgapp.models import Node
 from bgapp.runtime import Runtime, current
 
 DATABASE_WAIT = 2.0  # seconds for one statement
@@ -56,9 +54,9 @@ def _problem(runtime: Runtime, database: Database) -> str | None:
         with database.write() as connection:
             # Takes the write lock, writes, and takes it back; the row stays as it is.
             writing = connection.begin_nested()
-            connection.execute(update(Node).where(Node.id == node).values(hostname=Node.hostname))
+            controls.try_to_write(connection, node)
             writing.rollback()
-            seen = connection.execute(select(Node.seen_at).where(Node.id == node)).scalar()
+            seen = queries.node_seen_at(connection, node)
             now = database.clock(connection)
     except BgappError as error:
         return str(error)
