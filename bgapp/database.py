@@ -90,22 +90,32 @@ class Database:
         return engine
 
     def _create_postgres(self) -> Engine:
+        from bgapp import postgres  # only where it is used: SQLite needs no driver
+
         wait = int((POSTGRES_WAIT if self.wait is None else self.wait) * 1000)
         limits = {"statement_timeout": wait, "lock_timeout": wait, "idle_in_transaction_session_timeout": 60_000}
-        return create_engine(
+        engine = create_engine(
             self.url,
             pool_size=self._connections,
             max_overflow=20,
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
             connect_args={
-                "connect_timeout": 5,
+                "connect_timeout": 2,
+                "tcp_user_timeout": 10_000,
                 "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 2,
             },
         )
+        connect = postgres.connector(wait / 1000)
+
+        @event.listens_for(engine, "do_connect")
+        def connect_bounded(_dialect: Any, _record: Any, words: list[Any], options: dict[str, Any]) -> Any:
+            return connect(*words, **options)
+
+        return engine
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from bgapp import lifecycle, queries, system, wake
 from bgapp.node import Node
 from bgapp.runtime import Runtime
+
+PATIENCE = timedelta(seconds=3)  # how long a woken runner may take to claim
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ def dispatch(runtime: Runtime, node: Node) -> Dispatched:
         now = database.clock(connection)
         next_due = queries.next_due(connection)
         due = queries.due(connection, limit)
+        first_due = queries.first_due(connection) if due else None
     if next_due is not None and next_due <= now:
         with database.write() as connection:
             changes = lifecycle.promote(connection, now)
@@ -32,7 +36,9 @@ def dispatch(runtime: Runtime, node: Node) -> Dispatched:
         due = min(limit, due + len(changes))
     woken = wake.wake_idle(node, due)
     held = len(node.held_slots(limit))
-    wanted = min(due - woken, limit - held)
+    # A runner that heard and takes nothing is stopped, or stuck: others must.
+    ignored = first_due is not None and now - first_due > PATIENCE
+    wanted = min(due - (0 if ignored else woken), limit - held)
     if wanted <= 0 and held == 0:
         wanted = 1  # one stays warm while an app process lives
     if wanted > 0 and system.post(node.channel(wake.HOST), wanted):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from bgapp import clock, lifecycle, newjob, queries, wake
 from bgapp import runtime as runtimes
 from bgapp.errors import BadOption, DatabaseUnavailable, JobRejected, QueueFull, shown
+from bgapp.failpoints import reach
 from bgapp.handle import JobHandle
 from bgapp.hostsession import after_commit, connection_of, refuse_self_lock
 from bgapp.inline import run_inline
@@ -103,6 +104,8 @@ def _in_transaction(
     if session is None:
         with runtime.database.write() as connection:
             added, changes = add(connection)
+            reach("insert")
+        reach("inserted")
         _announce(runtime, changes)
     else:
         with connection_of(session, runtime.database) as connection:

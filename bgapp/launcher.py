@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 from bgapp import system
+from bgapp.failpoints import reach
 from bgapp.handover import APP, GENERATION, NODE, PYTHONPATH
 from bgapp.node import Node
 from bgapp.settings import Settings
 
+SILENT = 10.0  # seconds: the host says that it serves each second
+SILENT_TICKS = 3
 REPLACE_AFTER = 5  # ticks for which an old host may take to leave before it is killed
 
 
@@ -24,6 +27,7 @@ class Launcher:
         self._generation = generation
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = 0
+        self._silent = 0
 
     def keep_host(self) -> None:
         """Start a host where none lives; replace one that holds other code. Its runners finish their jobs."""
@@ -35,12 +39,22 @@ class Launcher:
                 self._process = self._start()
             return
         host = self._node.host()
-        if host is None or host[1] == self._generation:
+        if host is None:
             return
-        self._asked += 1
-        system.terminate(host[0], 15 if self._asked <= REPLACE_AFTER else 9)
+        if host[1] != self._generation:
+            self._asked += 1
+            system.terminate(host[0], 15 if self._asked <= REPLACE_AFTER else 9)
+        elif self._hangs():
+            system.terminate(host[0], 9)  # stopped, or stuck: its runners go on, and the next tick starts another
+
+    def _hangs(self) -> bool:
+        """Return whether the host has been silent at several ticks in a row: one silence may be a sleeping machine."""
+        silent = self._node.host_silent_for() > SILENT
+        self._silent = self._silent + 1 if silent else 0
+        return self._silent >= SILENT_TICKS
 
     def _start(self) -> subprocess.Popen[bytes]:
+        reach("launch")
         environment = dict(os.environ)
         environment[PYTHONPATH] = environment.get("PYTHONPATH", "")
         # The host must find what this process finds, however that was started.

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from bgapp.errors import Fenced, UnknownJob, WrongState
 from bgapp.models import FINAL, UNFINISHED, WAITING, Reason, Status
 from bgapp.outcome import Outcome
-from bgapp.records import Change, Claim, NewJob, Owner
+from bgapp.records import LEASE, Change, Claim, Fence, NewJob, Owner
 from bgapp.retry import wait
 from bgapp.settings import Backoff
 from bgapp.statements import (
@@ -36,8 +36,8 @@ from bgapp.statements import (
     fenced_update,
 )
 
-LEASE = timedelta(seconds=30)
 POISON = 3  # attempts lost in a row
+MOST_NOT_STARTED = 10  # attempts, of those that ended before the method: it may be the job's import that does it
 NOT_STARTED_WAIT = 30.0  # seconds at most before a job whose process could not be made is tried again
 
 
@@ -128,7 +128,7 @@ def _begin(owner: Owner, now: datetime) -> dict[str, Any]:
         "node": owner.node,
         "runner_pid": owner.process.pid,
         "runner_ticks": owner.process.ticks,
-        "lease_until": now + LEASE,
+        "lease_until": now + owner.lease,
         "started_at": now,
     }
 
@@ -152,9 +152,16 @@ def _begun(connection: Connection, row: Row[Any], owner: Owner, now: datetime) -
     return taken, [_change("Job running", row)]
 
 
-def renew(connection: Connection, claimed: Claim, now: datetime, pid: int | None, progress: str | None) -> None:
+def renew(
+    connection: Connection,
+    claimed: Fence,
+    now: datetime,
+    pid: int | None,
+    progress: str | None,
+    lease: timedelta = LEASE,
+) -> None:
     """Stay running: extend the lease, tell pid and progress. Raises Fenced."""
-    values = {"lease_until": now + LEASE, "pid": pid, "progress": progress}
+    values = {"lease_until": now + lease, "pid": pid, "progress": progress}
     if _write_fenced(connection, claimed.job, claimed.attempt, claimed.token, values) != 1:
         raise Fenced(f"job {claimed.job} is no longer this runner's")
 
@@ -162,7 +169,7 @@ def renew(connection: Connection, claimed: Claim, now: datetime, pid: int | None
 # Out of running ----------------------------------------------------------------------------------------------
 
 
-def settle(connection: Connection, claimed: Claim, outcome: Outcome, now: datetime) -> list[Change]:
+def settle(connection: Connection, claimed: Fence, outcome: Outcome, now: datetime) -> list[Change]:
     """running -> completed, failed, cancelled, scheduled (retry) or pending, as the outcome demands. Raises Fenced.
 
     A cancel that was stored before anything but a result came wins over every other ending.
@@ -183,7 +190,7 @@ def settle(connection: Connection, claimed: Claim, outcome: Outcome, now: dateti
     return _failed(connection, row, outcome, now)
 
 
-def _close_attempt(connection: Connection, claimed: Claim, outcome: Outcome, now: datetime) -> None:
+def _close_attempt(connection: Connection, claimed: Fence, outcome: Outcome, now: datetime) -> None:
     ended = outcome.ended
     values = {
         "status": outcome.status,
@@ -241,7 +248,11 @@ def _put_back(connection: Connection, row: Row[Any], outcome: Outcome, now: date
     """The method was never entered: no retry is used. At once after a lost runner; after a growing wait where
     processes cannot be made, since the machine needs a breath."""
     tried = (ATTEMPTS.c.job_id == row.id) & (ATTEMPTS.c.reason == Reason.NOT_STARTED)
-    times = len(connection.execute(select(ATTEMPTS.c.number).where(tried).limit(6)).all())
+    times = len(connection.execute(select(ATTEMPTS.c.number).where(tried).limit(MOST_NOT_STARTED)).all())
+    if outcome.may_retry and times >= MOST_NOT_STARTED:
+        error = f"{outcome.error} ({times} attempts never reached it: not tried again)"
+        poison = Outcome(Status.FAILED, Reason.POISON, error, pid=outcome.pid)
+        return _end(connection, row, poison, now, "Job failed", is_error=True)
     pause = 0.0 if outcome.may_retry and times <= 1 else min(NOT_STARTED_WAIT, 2.0 ** (times - 1))
     _release(
         connection,

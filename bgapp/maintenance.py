@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from bgapp import clock, controls, rescue
+from bgapp.errors import DatabaseUnavailable
 from bgapp.node import Node
 from bgapp.runtime import Runtime
 
 SAY_ALIVE = 5.0  # seconds
 LOOK_FOR_DEAD_NODES = 10.0  # seconds
+MARGIN = 1 / 6  # of a lease, after its end: by then the loser has long stopped itself
+CONTACT = 1 / 3  # of a lease: who came back to the database later than others must let them renew first
 
 
 class Maintenance:
@@ -17,21 +22,39 @@ class Maintenance:
         self._runtime, self._node, self._generation = runtime, node, generation
         self._alive_at = 0.0
         self._nodes_at = 0.0
+        self._contact_since: float | None = None
 
     def run(self) -> int:
         """Do what is due; return how many jobs changed. Raises DatabaseUnavailable."""
-        now = clock.monotonic()
+        try:
+            return self._run(clock.monotonic())
+        except DatabaseUnavailable:
+            self._contact_since = None
+            raise
+
+    def _run(self, now: float) -> int:
         database = self._runtime.database
         if now >= self._alive_at:
             with database.write() as connection:
                 controls.say_alive(connection, self._node, self._generation, database.clock(connection))
             self._alive_at = now + SAY_ALIVE
-        changes = rescue.rescue(database, self._node)
+        changes = rescue.rescue(database, self._node, self._leases_from(now))
         self._runtime.tell(changes)
         if now >= self._nodes_at:
             self._nodes_at = now + LOOK_FOR_DEAD_NODES
             self._forget_dead_nodes()
         return len(changes)
+
+    def _leases_from(self, now: float) -> timedelta | None:
+        """Return how long after its end a lease counts as over; None while this process may not judge.
+
+        After the database was away for everybody, the first to come back would find every lease over, and take jobs
+        whose runners are about to write their outcome.
+        """
+        if self._contact_since is None:
+            self._contact_since = now
+        lease = self._runtime.settings.lease
+        return timedelta(seconds=lease * MARGIN) if now - self._contact_since >= lease * CONTACT else None
 
     def _forget_dead_nodes(self) -> None:
         gone = rescue.forget_dead_nodes(self._node)

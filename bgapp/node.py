@@ -139,6 +139,18 @@ class Node:
         if process is not None:
             _write(self.folder / "host.json", [process.pid, process.ticks, generation])
 
+    def touch_host(self) -> None:
+        """For the host: say that it serves."""
+        with contextlib.suppress(OSError):
+            (self.folder / "host.json").touch()
+
+    def host_silent_for(self) -> float:
+        """Return for how many seconds the host has not said that it serves."""
+        try:
+            return max(0.0, time.time() - (self.folder / "host.json").stat().st_mtime)
+        except OSError:
+            return 0.0
+
     def host(self) -> tuple[system.ProcessIdentity, str] | None:
         """Return the living runner host and its generation, None where there is none."""
         with contextlib.suppress(OSError, ValueError):
@@ -175,6 +187,27 @@ class Node:
     def entry_path(self, job_id: int, attempt: int) -> Path:
         """Return the file in which an attempt's process writes who it is, and that it entered the method."""
         return self.folder / "entries" / f"{job_id}-{attempt}"
+
+    def entries(self) -> list[tuple[int, int]]:
+        """Return the (job id, attempt) of every entry file."""
+        try:
+            names = os.listdir(self.folder / "entries")
+        except FileNotFoundError:
+            return []
+        return [(int(job), int(attempt)) for job, _, attempt in (name.partition("-") for name in names)]
+
+    @property
+    def outcomes(self) -> Path:
+        """The folder of outcomes that the database could not take yet."""
+        return self.folder / "outcomes"
+
+    def outcome_path(self, job_id: int, attempt: int) -> Path:
+        """Return the file in which an attempt's outcome waits."""
+        return self.outcomes / f"{job_id}-{attempt}.json"
+
+    def death_path(self, process: system.ProcessIdentity) -> Path:
+        """Return the file in which the host writes how one of its runners died."""
+        return self.folder / "deaths" / f"{process.pid}-{process.ticks}"
 
 
 def is_held(lock: system.FileLock) -> bool:

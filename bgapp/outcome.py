@@ -5,11 +5,13 @@ Pure: no clock, no database, no process is touched here.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 from bgapp.models import Reason, Status
 from bgapp.system import Ended
 
+FROM_OUTSIDE = ("SIGKILL", "SIGTERM")  # nothing that a job's own code fails with before its method begins
 CUT = 32 * 1024  # characters of an error or a traceback that are kept
 
 
@@ -35,6 +37,8 @@ class Facts:
     killed: bool = False  # SIGKILL had to be sent
     not_created: str | None = None  # why no process could be made
     timeout: float | None = None  # seconds, the limit that applied
+    entered: bool = True  # whether the method was entered
+    lease_over: bool = False  # the database was away for too long, so that another node may take the job
     leftovers: int = 0  # processes that the method left behind and that were ended
     pid: int | None = None
 
@@ -65,12 +69,19 @@ def judge(facts: Facts) -> Outcome:
     frame, ended, pid = facts.frame, facts.ended, facts.pid
     if frame is not None and (facts.stopped_for is None or facts.frame_before_stop):
         return _from_frame(frame, ended, pid)
+    if facts.lease_over:
+        error = "its runner could not reach the database for so long that another node may take the job: it was killed"
+        return Outcome(Status.FAILED, Reason.LOST, error, pid=pid, ended=ended)
     if facts.stopped_for is not None:
         return _from_stop(facts)
     if ended is None:
         return Outcome(Status.FAILED, Reason.LOST, "its forker was lost, and the job's process with it", pid=pid)
+    if ended.signal in FROM_OUTSIDE and not facts.entered:
+        error = f"{_words_for(ended.signal)}, before the method was entered"
+        return Outcome(Status.FAILED, Reason.NOT_STARTED, error, pid=pid, ended=ended)
     if ended.signal is not None:
-        return Outcome(Status.FAILED, Reason.LOST, _words_for(ended.signal), pid=pid, ended=ended)
+        error = f"{_words_for(ended.signal)}; it may have had effects"
+        return Outcome(Status.FAILED, Reason.LOST, error, pid=pid, ended=ended)
     error = f"the process ended by itself with exit code {ended.exit_code} and reported no result"
     return Outcome(Status.FAILED, Reason.NO_RESULT, error, pid=pid, ended=ended)
 
@@ -91,6 +102,15 @@ def _from_stop(facts: Facts) -> Outcome:
         error = f"the time limit of {facts.timeout:g} s passed; it {how}"
         return Outcome(Status.FAILED, Reason.TIMEOUT, error, pid=facts.pid, ended=facts.ended)
     return Outcome(Status.FAILED, Reason.LOST, f"its runner was stopped; it {how}", pid=facts.pid, ended=facts.ended)
+
+
+def signal_words(number: int) -> str:
+    """Return how a process ended that this signal ended."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"SIG{number}"
+    return f"killed ({name})" if name == "SIGKILL" else f"ended by {name}"
 
 
 def _words_for(signal: str) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from bgapp import clock, masking
 from bgapp.models import FINAL, UNFINISHED, WAITING, Node, Status
+from bgapp.records import Fence
 from bgapp.statements import ATTEMPTS, JOBS
 
 COUNT_CAP = 10_000  # more than this is "10000+": an exact count would read the whole table
@@ -60,6 +61,12 @@ def due(connection: Connection, cap: int) -> int:
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
+def first_due(connection: Connection) -> datetime | None:
+    """Return since when the job waits that will be claimed next."""
+    best = select(JOBS.c.run_at).where(JOBS.c.status == Status.PENDING)
+    return connection.execute(best.order_by(JOBS.c.priority.desc(), JOBS.c.run_at, JOBS.c.id).limit(1)).scalar()
+
+
 def waiting(connection: Connection, cap: int) -> int:
     """Return how many jobs are pending or scheduled, counted up to `cap`."""
     some = select(literal(1)).where(JOBS.c.status.in_(WAITING)).limit(cap).subquery()
@@ -94,6 +101,17 @@ def cancel_requested(connection: Connection, job_id: int, token: str) -> bool | 
         select(JOBS.c.cancel_requested_at).where(JOBS.c.id == job_id, JOBS.c.token == token)
     ).one_or_none()
     return None if row is None else row.cancel_requested_at is not None
+
+
+def is_held(connection: Connection, fence: Fence) -> bool:
+    """Return whether a running attempt is still its holder's."""
+    return cancel_requested(connection, fence.job, fence.token) is not None
+
+
+def ended_at(connection: Connection, fence: Fence) -> datetime | None:
+    """Return when an attempt was settled, None while it runs."""
+    mine = (ATTEMPTS.c.job_id == fence.job) & (ATTEMPTS.c.number == fence.attempt)
+    return connection.execute(select(ATTEMPTS.c.finished_at).where(mine)).scalar()
 
 
 def generation(connection: Connection, node: str) -> str | None:

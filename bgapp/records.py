@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bgapp.models import Status
 from bgapp.settings import Backoff
 from bgapp.system import ProcessIdentity
+
+LEASE = timedelta(seconds=30)  # for how long a claim is believed on other machines; the setting LEASE's default
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,27 @@ class Change:
 
 @dataclass(frozen=True)
 class Owner:
-    """The runner that claims: its node, its process, and the generation of the code it holds."""
+    """The runner that claims: its node, its process, the generation of the code it holds, its claims' lease."""
 
     node: str
     process: ProcessIdentity
     generation: str
+    lease: timedelta = LEASE
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A runner's right to one attempt, and what it needs to run it."""
+class Fence:
+    """The right to write to one attempt: what every write of its holder must name."""
 
     job: int
     attempt: int
     token: str
+
+
+@dataclass(frozen=True)
+class Claim(Fence):
+    """A runner's right to one attempt, and what it needs to run it."""
+
     job_class: str
     method: str
     params: str

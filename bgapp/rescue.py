@@ -7,24 +7,24 @@ Of another node only its lock (same machine) or its lease (another machine) spea
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
-from bgapp import lifecycle, queries, system
+from bgapp import lifecycle, queries, spool, system
 from bgapp import node as nodes
 from bgapp.database import Database
 from bgapp.errors import Fenced
+from bgapp.failpoints import reach
 from bgapp.models import Reason, Status
 from bgapp.node import Node
-from bgapp.outcome import Outcome
-from bgapp.records import Change, Claim
+from bgapp.outcome import Outcome, signal_words
+from bgapp.records import Change, Fence
 from bgapp.system import ProcessIdentity
-
-LEASE_MARGIN = timedelta(seconds=5)  # the loser must have stopped itself before anyone else takes over
 
 
 @dataclass(frozen=True)
@@ -68,26 +68,62 @@ def end_tree(node: Node, job: int, attempt: int) -> bool:
     return not (system.sweep(session, marker(node, job, attempt)) or living)
 
 
-def rescue(database: Database, node: Node) -> list[Change]:
-    """Settle every running job whose runner is proven gone; return the committed changes."""
+def rescue(database: Database, node: Node, leases_from: timedelta | None = None) -> list[Change]:
+    """Settle every running job whose runner is proven gone; return the committed changes.
+
+    `leases_from`: how long after its end another machine's lease is believed to be over; None to judge no lease,
+    as a process must that has not itself had the database for a while: its owner may be about to renew it.
+    """
+    # First, so that each of them has its row among those read next.
+    waiting, entries = list(spool.each(node)), node.entries()
     with database.read() as connection:
         rows = queries.running(connection)
         now = database.clock(connection)
     changes = []
     for row in rows:
-        outcome = _of_this_node(node, row) if row.node == node.id else _of_another(node, row, now)
-        if outcome is not None:
-            changes += _settle(database, row, outcome)
-            if row.node == node.id:
-                forget_entry(node, row.id, row.attempt)
+        if row.node == node.id:
+            found = _of_this_node(node, row)
+        else:
+            found = _of_another(node, row, None if leases_from is None else now - leases_from)
+        if found is not None:
+            changes += _settle(database, row, found.outcome)
+            _forget_files(found.node, row)
+    _forget_unwanted(node, waiting, entries, rows)
     return changes
 
 
-def _of_this_node(node: Node, row: Row[Any]) -> Outcome | None:
+@dataclass(frozen=True)
+class _Found:
+    """What became of a lost attempt, and on which node its files are."""
+
+    outcome: Outcome
+    node: Node
+
+
+def _of_this_node(node: Node, row: Row[Any]) -> _Found | None:
     runner = ProcessIdentity(row.runner_pid, row.runner_ticks)
     if system.is_alive(runner) or not end_tree(node, row.id, row.attempt):
         return None
-    return lost_or_not_started(read_entry(node, row.id, row.attempt), f"its runner (process {row.runner_pid}) was lost")
+    return _Found(_what_is_known(node, row, f"its runner (process {row.runner_pid}) {_death(node, runner)}"), node)
+
+
+def _of_another(node: Node, row: Row[Any], lease_ended_by: datetime | None) -> _Found | None:
+    other = Node(node.folder.parent / str(row.node))
+    if other.folder.is_dir():
+        # Every process of a node holds its lock, and the kernel frees it with the last of them.
+        return _Found(_what_is_known(other, row, "its node ended"), other) if other.is_dead() else None
+    if lease_ended_by is None or row.lease_until is None or row.lease_until > lease_ended_by:
+        return None
+    why = f"its node {row.node} has not been heard of since its lease ended"
+    return _Found(Outcome(Status.FAILED, Reason.LOST, f"{why}; the method may have had effects"), other)
+
+
+def _what_is_known(node: Node, row: Row[Any], why: str) -> Outcome:
+    """Return the outcome that its runner left in a file, else what the entry file tells."""
+    left = spool.kept(node, row.id, row.attempt)
+    if left is not None and left.fence.token == row.token:
+        return left.outcome
+    return lost_or_not_started(read_entry(node, row.id, row.attempt), why)
 
 
 def lost_or_not_started(entry: Entry, why: str) -> Outcome:
@@ -98,28 +134,54 @@ def lost_or_not_started(entry: Entry, why: str) -> Outcome:
     return Outcome(Status.FAILED, Reason.NOT_STARTED, f"{why} before the method was entered", pid=pid)
 
 
-def _of_another(node: Node, row: Row[Any], now: Any) -> Outcome | None:
-    other = Node(node.folder.parent / str(row.node))
-    if other.folder.is_dir():
-        # Every process of a node holds its lock, and the kernel frees it with the last of them.
-        if not other.is_dead():
-            return None
-        return lost_or_not_started(read_entry(other, row.id, row.attempt), "its node ended")
-    if row.lease_until is not None and now < row.lease_until + LEASE_MARGIN:
-        return None
-    return Outcome(Status.FAILED, Reason.LOST, f"its node {row.node} has not been heard of since its lease ended")
-
-
 def _settle(database: Database, row: Row[Any], outcome: Outcome) -> list[Change]:
-    claimed = Claim(
-        row.id, row.attempt, row.token, row.job_class, row.method, row.params, row.secret_params,
-        row.retries, row.timeout, row.queue, row.created_at,
-    )  # fmt: skip
+    reach("rescue")
     try:
         with database.write() as connection:
-            return lifecycle.settle(connection, claimed, outcome, database.clock(connection))
+            fence = Fence(row.id, row.attempt, row.token)
+            changes = lifecycle.settle(connection, fence, outcome, database.clock(connection))
     except Fenced:  # somebody settled it in the meantime
         return []
+    reach("rescued")
+    return changes
+
+
+# Files of attempts and runners that are gone --------------------------------------------------------------------
+
+
+def note_death(node: Node, process: ProcessIdentity, exit_code: int) -> None:
+    """Write down how a runner ended that left its job behind; `exit_code` is negative for a signal."""
+    path = node.death_path(process)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.write_text(json.dumps(exit_code))
+
+
+def _death(node: Node, process: ProcessIdentity) -> str:
+    try:
+        code = int(json.loads(node.death_path(process).read_text()))
+    except (OSError, ValueError, TypeError):
+        return "was lost"
+    return f"ended with exit code {code}" if code >= 0 else f"was {signal_words(-code)}"
+
+
+def _forget_files(node: Node, row: Row[Any]) -> None:
+    forget_entry(node, row.id, row.attempt)
+    spool.forget(node, Fence(row.id, row.attempt, row.token))
+    with contextlib.suppress(OSError):
+        node.death_path(ProcessIdentity(row.runner_pid, row.runner_ticks)).unlink()
+
+
+def _forget_unwanted(node: Node, waiting: list[spool.Kept], entries: list[tuple[int, int]], rows: Any) -> None:
+    """Remove files of attempts that are settled: their runner was killed in between, or somebody else settled them."""
+    running = {(row.id, row.attempt): row.token for row in rows}
+    for kept in waiting:
+        if running.get((kept.fence.job, kept.fence.attempt)) != kept.fence.token:
+            spool.forget(node, kept.fence)
+    for job, attempt in entries:
+        process = read_entry(node, job, attempt).process if (job, attempt) not in running else None
+        if process is not None and not system.is_alive(process):
+            forget_entry(node, job, attempt)
 
 
 def forget_dead_nodes(node: Node) -> list[str]:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from bgapp import system
 from bgapp.database import Database, translated
 from bgapp.errors import DatabaseUnavailable, SchemaMismatch
+from bgapp.failpoints import reach
 
 HEAD = "0002"  # the newest migration; a test holds it to the migrations folder
 VERSION_TABLE = "bgapp_schema_version"
@@ -83,6 +84,7 @@ def _run_migrations(database: Database, found: str | None) -> None:
     with translated(), database.engine.connect() as plain:
         config.attributes["connection"] = plain.execution_options(bgapp_writes=True)
         command.upgrade(config, "head")
+        reach("migrated")
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class Settings:
     kill_grace: float
     timeout: float | None
     runner_idle: float
+    lease: float
     version: str | None
     log_format: Literal["text", "json"]
     sqlite_sync: Literal["full", "normal", "off"]

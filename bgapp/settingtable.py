@@ -167,6 +167,13 @@ SETTINGS: tuple[Setting, ...] = (
         values.seconds(1, 86400),
     ),
     Setting(
+        "LEASE",
+        30.0,
+        "On PostgreSQL: after how long without the database a job is ended and may run on another node.",
+        "seconds from 6 to 86400",
+        values.seconds(6, 86400),
+    ),
+    Setting(
         "VERSION",
         None,
         "The version of your code; runners of another version leave. Without it, the newest source file decides.",

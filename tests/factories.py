@@ -13,7 +13,7 @@ from bgapp.backoff import Backoff
 from bgapp.database import Database
 from bgapp.models import FINAL, Node, Reason, Status
 from bgapp.outcome import Outcome
-from bgapp.records import Change, Claim, NewJob, Owner
+from bgapp.records import LEASE, Change, Claim, NewJob, Owner
 from bgapp.statements import ATTEMPTS, JOBS
 from bgapp.system import ProcessIdentity
 
@@ -81,7 +81,7 @@ def insert_job(connection: Connection, status: Status = Status.PENDING, **column
         values |= {
             "attempt": 1,
             "token": TOKEN,
-            "lease_until": NOW + lifecycle.LEASE,
+            "lease_until": NOW + LEASE,
             "node": NODE,
             "runner_pid": 500,
             "runner_ticks": 9_000,

@@ -110,6 +110,25 @@ class Site:
                     found.append(int(name))
         return found
 
+    def by_kind(self) -> list[tuple[str, system.ProcessIdentity]]:
+        """Return the living processes, each as app, host, runner, forker or child, in this order."""
+        names = {"bgapp-host": "host", "bgapp-runner": "runner", "bgapp-forker": "forker"}
+        found = []
+        for pid in self.processes():
+            process = system.identify(pid)
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            # Between its fork and its name a process has its parent's; a job's own programs have theirs.
+            kind = names.get(name, "child" if name.startswith("bgapp-job") else "")
+            if not kind:
+                kind = "app" if b"tests.clockprocess" in words else "child"
+            if process is not None:
+                found.append((kind, process))
+        return sorted(found, key=lambda one: ("app", "host", "runner", "forker", "child").index(one[0]))
+
     def end(self) -> None:
         """Kill every process of this installation."""
 

@@ -23,8 +23,8 @@ LONGEST = 400  # lines of a module
 FLOORS: dict[str, tuple[str, str]] = {
     "ground": (
         "",
-        "errors clock models handover context signals masking jsontext assets folders backoff databaseurl settings "
-        "settingfiles settingtable settingvalues system.*",
+        "errors clock models handover failpoints context signals masking jsontext assets folders backoff databaseurl "
+        "settings settingfiles settingtable settingvalues system.*",
     ),
     # No database, no files, no processes.
     "rules": (
@@ -35,8 +35,8 @@ FLOORS: dict[str, tuple[str, str]] = {
     # What is kept: the database's tables, and the instance folder's files.
     "store": (
         "ground rules",
-        "database schema migrations.* statements lifecycle queries controls node wake stop eventlog attemptlog "
-        "attemptwriter secretkey accounts logins invitations throttle signin",
+        "database schema postgres migrations.* statements lifecycle queries controls node spool wake stop eventlog "
+        "attemptlog attemptwriter secretkey accounts logins invitations throttle signin",
     ),
     # What an app process and a runner both need.
     "shared": ("ground rules store", "runtime rescue handle operate"),
@@ -55,7 +55,17 @@ FLOORS: dict[str, tuple[str, str]] = {
 # Who may ask on which system it runs, beside `system` itself: what starts before anything is installed.
 ASKS_FOR_THE_SYSTEM = {"__main__", "bootstrap"}
 # Who speaks to a person on a terminal. Job code prints into its log.
-PRINTS = ("__main__", "bootstrap", "standalone", "cli.", "runner.__main__", "runner.host", "runner.direct", "jobs.")
+PRINTS = (
+    "__main__",
+    "bootstrap",
+    "standalone",
+    "cli.",
+    "runner.__main__",
+    "runner.host",
+    "runner.direct",
+    "failpoints",
+    "jobs.",
+)
 PRINTS_INTO_THE_JOBS_LOG = ("runner.child",)
 
 

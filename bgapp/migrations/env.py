@@ -3,6 +3,7 @@
 from alembic import context
 
 from bgapp import accountmodels  # noqa: F401 # its tables stand on the same metadata
+from bgapp.failpoints import reach
 from bgapp.models import Base
 from bgapp.schema import VERSION_TABLE
 
@@ -17,3 +18,4 @@ context.configure(
 )
 with context.begin_transaction():
     context.run_migrations()
+    reach("migrate")

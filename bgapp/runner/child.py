@@ -25,6 +25,7 @@ from flask import Flask
 from bgapp import invoke, jsontext, signals, system
 from bgapp.context import current_job
 from bgapp.errors import BgappError, ClassUnknown, JobRejected
+from bgapp.failpoints import reach
 from bgapp.outcome import CUT
 from bgapp.runner import frames
 from bgapp.runtime import of
@@ -106,6 +107,7 @@ def become(order: Order, output: int, frames_to: int, parent: int | None) -> Non
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    reach("identity")
     write_entry(order.entry)
     os.environ[MARKER] = order.marker
     system.set_name(f"bgapp-job {order.job}")
@@ -166,6 +168,7 @@ def run(app: Flask, order: Order, reporter: Reporter) -> None:
         with app.app_context():
             _log_to_output(app)
             reporter.send(_attempt(app, order, reporter))
+            reach("reported")
     except BaseException:  # the application's own teardown failed: the result stands, its traceback is output
         traceback.print_exc()
 
@@ -185,10 +188,13 @@ def _attempt(app: Flask, order: Order, reporter: Reporter) -> dict[str, Any]:
         signals.tell_failed(app, told, error)
         return _error_frame(error)
     current_job.begin(order.job, order.attempt, order.retries, reporter.progress)
+    reach("enter")
     enter(order.entry)
+    reach("entered")
     try:
         with signals.around(app, told):
             value = call()
+        reach("returned")
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a job are failures of the job
         return _error_frame(error)
     return _result_frame(value)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from flask import Flask
 
-from bgapp import system
+from bgapp import clock, system
 from bgapp.runner import forker, frames
 from bgapp.runner.child import MARKER, Order
 from bgapp.system import Ended
@@ -31,14 +31,18 @@ class News:
     error: str | None = None
     ended: Ended | None = None
     leftovers: int = 0
+    lease_over: bool = False
     pids: Sequence[int] = ()
 
 
 class Children(Protocol):
     """One child at a time."""
 
-    def start(self, order: Order, output: int, frames_to: int) -> None:
-        """Make a child; both descriptors go to it and are closed here."""
+    def start(self, order: Order, output: int, frames_to: int, until: float | None) -> None:
+        """Make a child; both descriptors go to it and are closed here. At `until` (monotonic) it is killed."""
+
+    def extend(self, until: float | None) -> None:
+        """Let it live until that moment. Whoever keeps it does so even while this process is stopped or waits."""
 
     def fileno(self) -> int:
         """Return what to wait on for news."""
@@ -71,8 +75,8 @@ class ForkedChildren:
         self._control.setblocking(True)
         self._unpacker = frames.Unpacker()
 
-    def start(self, order: Order, output: int, frames_to: int) -> None:
-        data = frames.pack({"kind": "start", "order": order.as_message()})
+    def start(self, order: Order, output: int, frames_to: int, until: float | None) -> None:
+        data = frames.pack({"kind": "start", "order": order.as_message(), "until": until})
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next news is that it is lost
                 sent = socket.send_fds(self._control, [data], [output, frames_to])
@@ -98,18 +102,21 @@ class ForkedChildren:
         kind = str(message.pop("kind"))
         if kind != "ended":
             return News(kind, **message)  # type: ignore[arg-type] # the forker's words are News's own
-        leftovers = int(str(message.pop("leftovers")))
-        return News("ended", ended=Ended(**message), leftovers=leftovers)  # type: ignore[arg-type] # as above
+        leftovers, lease_over = int(str(message.pop("leftovers"))), bool(message.pop("lease_over"))
+        return News("ended", ended=Ended(**message), leftovers=leftovers, lease_over=lease_over)  # type: ignore[arg-type] # as above
+
+    def extend(self, until: float | None) -> None:
+        self._order({"kind": "extend", "until": until})
 
     def stop(self) -> None:
-        self._order("stop")
+        self._order({"kind": "stop"})
 
     def kill(self) -> None:
-        self._order("kill")
+        self._order({"kind": "kill"})
 
-    def _order(self, kind: str) -> None:
+    def _order(self, message: dict[str, object]) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._control.sendall(frames.pack({"kind": kind}))
+            self._control.sendall(frames.pack(message))
 
     def close(self) -> None:
         self._control.close()
@@ -125,9 +132,11 @@ class SpawnedChildren:
         self._tree: system.SpawnedTree | None = None
         self._order: Order | None = None
         self._stdin: int | None = None
+        self._until: threading.Timer | None = None
+        self._lease_over = False
         self._news: list[News] = []
 
-    def start(self, order: Order, output: int, frames_to: int) -> None:
+    def start(self, order: Order, output: int, frames_to: int, until: float | None) -> None:
         child_stdin, self._stdin = os.pipe()
         self._order = order
         argv = [sys.executable, "-m", "bgapp.runner", "--child"]
@@ -141,6 +150,8 @@ class SpawnedChildren:
             for descriptor in (child_stdin, output, frames_to):
                 os.close(descriptor)
         self._news.append(News("started", pid=self._tree.pid))
+        self._lease_over = False
+        self.extend(until)
         # The pipe stays open: its end tells the child that its runner is gone.
         with contextlib.suppress(BrokenPipeError):
             data = frames.pack(order.as_message())
@@ -152,7 +163,7 @@ class SpawnedChildren:
         tree.wait()
         assert self._order is not None
         ended = tree.reap(self._order.marker)
-        self._tell(News("ended", ended=ended))
+        self._tell(News("ended", ended=ended, lease_over=self._lease_over))
 
     def _tell(self, news: News) -> None:
         self._news.append(news)
@@ -168,12 +179,25 @@ class SpawnedChildren:
         if any(one.kind == "ended" for one in told):
             self._close_stdin()
             self._tree = None
+            self.extend(None)
         return told
 
     def _close_stdin(self) -> None:
         if self._stdin is not None:
             os.close(self._stdin)
             self._stdin = None
+
+    def extend(self, until: float | None) -> None:
+        if self._until is not None:
+            self._until.cancel()
+        if until is not None:
+            self._until = threading.Timer(max(0.0, until - clock.monotonic()), self._end_of_lease)
+            self._until.daemon = True
+            self._until.start()
+
+    def _end_of_lease(self) -> None:
+        self._lease_over = True
+        self.kill()
 
     def stop(self) -> None:
         if self._tree is not None:

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 
 from bgapp import clock, handle, lifecycle, newjob, rescue, system
 from bgapp.errors import Fenced, JobRejected
@@ -69,8 +71,9 @@ class _Direct:
 
     def run(self, new: NewJob) -> int:
         database = self._runtime.database
+        since = clock.monotonic()
+        owner = Owner(self._node.id, self._me, DIRECT_GENERATION, timedelta(seconds=self._runtime.settings.lease))
         with database.write() as connection:
-            owner = Owner(self._node.id, self._me, DIRECT_GENERATION)
             claimed, changes = lifecycle.begin_here(connection, new, owner)
         self._runtime.tell(changes)
         signal.signal(signal.SIGINT, lambda *_: self._interrupt(claimed))
@@ -78,8 +81,9 @@ class _Direct:
         hidden = secret_values(claimed, self._runtime.settings.secret_keys)
         try:
             with open_output(self._runtime, claimed, hidden, sys.stdout.buffer) as output:
-                pulse, grace = Pulse(self._quick, claimed), self._runtime.settings.kill_grace
-                watch = Watch(self._children, pulse, self._mailbox, output, grace, hidden, lambda: False)
+                entry = partial(rescue.read_entry, self._node, claimed.job, claimed.attempt)
+                pulse, grace = Pulse(self._quick, claimed, owner.lease, since), self._runtime.settings.kill_grace
+                watch = Watch(self._children, pulse, self._mailbox, output, grace, hidden, lambda: False, entry)
                 outcome = supervise(claimed, order_for(self._node, claimed), watch)
         except Fenced as error:
             print(f"bgapp: {error}", file=sys.stderr)

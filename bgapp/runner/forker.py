@@ -19,8 +19,9 @@ from typing import Any, NoReturn
 from flask import Flask
 
 from bgapp import system
+from bgapp.failpoints import reach
 from bgapp.runner import child, frames
-from bgapp.system import posix
+from bgapp.system import posixtree
 
 LEFTOVER_GRACE = 1.0  # seconds between asking what a method left behind to end, and ending it
 STUCK_AFTER = 10.0  # seconds after SIGKILL that a process is reported as stuck in the kernel
@@ -45,6 +46,8 @@ class _Forker:
         self._unpacker = frames.Unpacker()
         self._descriptors: list[int] = []
         self._child: int | None = None
+        self._until: float | None = None  # monotonic: when the child's lease is over
+        self._lease_over = False
         system.set_name("bgapp-forker")
         system.die_with_parent(os.getppid())
         system.adopt_orphans()
@@ -63,15 +66,29 @@ class _Forker:
 
     def serve(self) -> None:
         while True:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(self._time_left()):
                 if key.fileobj is self._wake:
                     with contextlib.suppress(BlockingIOError):
                         self._wake.recv(4096)
                     self._orphans()
                 elif not self._read_orders():
                     return
-            if self._child is not None and posix.has_ended(self._child):
+            if self._child is not None and posixtree.has_ended(self._child):
+                reach("ended")
                 self._settle(self._child)
+            elif self._time_left() == 0.0:
+                self._end_of_lease()
+
+    def _time_left(self) -> float | None:
+        if self._child is None or self._until is None:
+            return None
+        return max(0.0, self._until - time.monotonic())
+
+    def _end_of_lease(self) -> None:
+        """End the child although nobody said so: the runner may be stopped, or waits for a dead connection."""
+        self._until, self._lease_over = None, True
+        assert self._child is not None
+        posixtree.signal_group(self._child, signal.SIGKILL)
 
     def _read_orders(self) -> bool:
         try:
@@ -84,15 +101,19 @@ class _Forker:
         for message in self._unpacker.feed(data):
             kind = message["kind"]
             if kind == "start":
+                self._until, self._lease_over = message["until"], False
                 self._start(child.Order.from_message(message["order"]))
+            elif kind == "extend":
+                self._until = None if self._lease_over else message["until"]
             elif self._child is not None:
-                posix.signal_group(self._child, signal.SIGTERM if kind == "stop" else signal.SIGKILL)
+                posixtree.signal_group(self._child, signal.SIGTERM if kind == "stop" else signal.SIGKILL)
         return True
 
     def _start(self, order: child.Order) -> None:
         output, frames_to = self._descriptors[:2]
         del self._descriptors[:2]
         parent = os.getpid()
+        reach("fork")
         try:
             pid = os.fork()
         except OSError as error:
@@ -101,6 +122,7 @@ class _Forker:
             if pid == 0:
                 self._be_child(order, output, frames_to, parent)
             self._child = pid
+            reach("forked")
             self._send({"kind": "started", "pid": pid})
         os.close(output)
         os.close(frames_to)
@@ -122,12 +144,12 @@ class _Forker:
         """A child ended: end what it left behind, prove that nothing is left, and tell."""
         leftovers = self._ask_leftovers(pid)
         if leftovers:
-            posix.signal_group(pid, signal.SIGKILL)  # while it is unreaped, the group's number is its own
+            posixtree.signal_group(pid, signal.SIGKILL)  # while it is unreaped, the group's number is its own
         _, status, usage = os.wait4(pid, 0)
         self._child = None
         self._end_orphans()
-        ended = posix.ended_from(status, usage)
-        self._send({"kind": "ended", "leftovers": leftovers, **vars(ended)})
+        ended = posixtree.ended_from(status, usage)
+        self._send({"kind": "ended", "leftovers": leftovers, "lease_over": self._lease_over, **vars(ended)})
 
     def _orphans(self) -> set[int]:
         """Return the living processes this one adopted; those that ended are reaped.
@@ -136,7 +158,7 @@ class _Forker:
         children over before it shows the death itself.
         """
         living = set()
-        for pid in posix.children(os.getpid()) - {self._child}:
+        for pid in posixtree.children(os.getpid()) - {self._child}:
             with contextlib.suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     living.add(pid)
@@ -148,7 +170,7 @@ class _Forker:
         deadline = time.monotonic() + LEFTOVER_GRACE
         while (living := self._orphans()) and time.monotonic() < deadline:
             if not asked:
-                posix.signal_group(pid, signal.SIGTERM)
+                posixtree.signal_group(pid, signal.SIGTERM)
             for orphan in living - asked:
                 _signal(orphan, signal.SIGTERM)
             asked |= living
@@ -167,7 +189,7 @@ class _Forker:
             for orphan in self._orphans():
                 _signal(orphan, signal.SIGKILL)
             if time.monotonic() > stuck_at:
-                self._send({"kind": "stuck", "pids": sorted(posix.children(os.getpid()))})
+                self._send({"kind": "stuck", "pids": sorted(posixtree.children(os.getpid()))})
                 stuck_at += STUCK_AFTER
             time.sleep(0.002)
 

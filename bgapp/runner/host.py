@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from flask import Flask
 
-from bgapp import clock, system, wake
+from bgapp import clock, rescue, system, wake
 from bgapp.errors import ConfigurationError
 from bgapp.handover import GENERATION, NODE, PYTHONPATH
 from bgapp.node import Node
@@ -59,7 +59,7 @@ class _Host:
     def __init__(self, app: Flask, runtime: Runtime, node: Node, mailbox: system.Mailbox) -> None:
         self._app, self._runtime, self._node, self._mailbox = app, runtime, node, mailbox
         self._forks = loading.can_fork(runtime)
-        self._forked: set[int] = set()
+        self._forked: dict[int, system.ProcessIdentity] = {}
         self._spawned: list[subprocess.Popen[bytes]] = []
         self._leaving = False
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -85,6 +85,7 @@ class _Host:
         self._add(1)
         needed_at = clock.monotonic()
         while not self._leaving:
+            self._node.touch_host()
             self._selector.select(LOOK)
             with contextlib.suppress(BlockingIOError):
                 self._wake.recv(4096)
@@ -112,7 +113,7 @@ class _Host:
             print(f"bgapp: a runner could not be made: {error.strerror}", file=sys.stderr, flush=True)
             return
         if pid:
-            self._forked.add(pid)
+            self._forked[pid] = system.identify(pid) or system.ProcessIdentity(pid, 0)
             return
         signal.set_wakeup_fd(-1)
         self._selector.close()
@@ -140,8 +141,10 @@ class _Host:
         for pid in list(self._forked):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                self._forked.discard(pid)
-                badly = badly or status != 0
+                runner = self._forked.pop(pid)
+                if status != 0:
+                    badly = True
+                    rescue.note_death(self._node, runner, os.waitstatus_to_exitcode(status))
         for process in list(self._spawned):
             if process.poll() is not None:
                 self._spawned.remove(process)

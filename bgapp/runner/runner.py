@@ -13,36 +13,31 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import BinaryIO
 
 from bgapp import attemptlog, clock, lifecycle, queries, rescue, system
 from bgapp.attemptwriter import AttemptLogWriter
 from bgapp.database import Database
 from bgapp.errors import DatabaseUnavailable, Fenced
+from bgapp.failpoints import reach
 from bgapp.node import Node, Slot
 from bgapp.outcome import Outcome
 from bgapp.records import Claim, Owner
 from bgapp.runner.child import Order
 from bgapp.runner.children import Children
+from bgapp.runner.ledger import Finished, Ledger
 from bgapp.runner.output import Output
 from bgapp.runner.supervise import Watch, secret_values, supervise
 from bgapp.runtime import Runtime
 from bgapp.stop import stop_asked
 
 LOOP_WAIT = {"sqlite": 0.1, "postgresql": 2.0}  # seconds a database call may wait inside the poll loop
+LEASE_KEPT = 7 / 8  # of a lease: when it has not been renewed by then, the child is ended
 LONGEST_PAUSE = 5.0  # seconds between two tries to write an outcome
 LOOK = 1.0  # seconds between two looks, while idle, at whether the app process and the database file are there
 RETRY_HORIZON = timedelta(hours=1)  # a retry due later than this waits for the next app process
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An attempt whose outcome is to be written."""
-
-    claim: Claim
-    outcome: Outcome
 
 
 class Runner:
@@ -52,9 +47,12 @@ class Runner:
         me = system.identify(os.getpid())
         assert me is not None
         self.runtime, self.node, self.slot, self.children = runtime, node, slot, children
-        self.owner = Owner(node.id, me, generation)
+        lease = runtime.settings.lease
+        self.owner = Owner(node.id, me, generation, timedelta(seconds=lease))
         backend = "sqlite" if runtime.database.is_sqlite else "postgresql"
         self.database = runtime.open_database(wait=LOOP_WAIT[backend], connections=1)
+        self._ledger = Ledger(runtime, self.database, node, self.owner)
+        self._leased_since = 0.0  # monotonic
         self._started = time.time()
         self._leaving = False
         self._mailbox = system.Mailbox(node.channel(f"runner-{slot.number}"))
@@ -93,37 +91,24 @@ class Runner:
     # Database -------------------------------------------------------------------------------------------------
 
     def _settle_and_claim(self, finished: Finished | None) -> Claim | None:
-        """Write what ended and claim what is next, in one transaction; tries until the database takes it."""
+        """Write what ended and claim what is next; tries until the database takes it, or until it is time to leave."""
         pause = 0.01
         while True:
             try:
-                return self._try_settle_and_claim(finished)
+                turn = self._ledger.turn(finished, claims=not self._leaving and not self._stop_asked())
             except Fenced:
                 finished = None
             except DatabaseUnavailable:
-                if finished is None and self._database_gone():
+                # An outcome that is in its file lands by a rescue, if not by this runner.
+                if self._database_gone() or (self._leaving and self._ledger.is_kept(finished)):
                     self._leaving = True
                     return None
                 time.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
-
-    def _try_settle_and_claim(self, finished: Finished | None) -> Claim | None:
-        claimed = None
-        with self.database.write() as connection:
-            now = self.database.clock(connection)
-            changes = []
-            if finished is not None:
-                changes += lifecycle.settle(connection, finished.claim, finished.outcome, now)
-            if not self._leaving and not self._stop_asked():
-                changes += lifecycle.promote(connection, now)
-                claimed, begun = lifecycle.claim(connection, self.owner, now)
-                changes += begun
-                if claimed is None and queries.generation(connection, self.node.id) != self.owner.generation:
-                    self._leaving = True  # the code is not the node's any more
-        self.runtime.tell(changes)
-        if finished is not None:
-            rescue.forget_entry(self.node, finished.claim.job, finished.claim.attempt)
-        return claimed
+            else:
+                self._leaving = self._leaving or turn.outdated
+                self._leased_since = turn.leased_since
+                return turn.claim
 
     def _database_gone(self) -> bool:
         """Return whether the SQLite file was deleted or replaced: its truth is not ours any more."""
@@ -133,13 +118,17 @@ class Runner:
 
     def run(self, claimed: Claim) -> Finished | None:
         """Run one claimed attempt; None where it turned out to be somebody else's by now."""
+        reach("claimed")
         settings = self.runtime.settings
         order = order_for(self.node, claimed)
         hidden = secret_values(claimed, settings.secret_keys)
         try:
             with open_output(self.runtime, claimed, hidden) as output:
-                pulse = Pulse(self.database, claimed)
-                watch = Watch(self.children, pulse, self._mailbox, output, settings.kill_grace, hidden, self._stop_now)
+                entry = partial(rescue.read_entry, self.node, claimed.job, claimed.attempt)
+                pulse = Pulse(self.database, claimed, self.owner.lease, self._leased_since)
+                watch = Watch(
+                    self.children, pulse, self._mailbox, output, settings.kill_grace, hidden, self._stop_now, entry
+                )
                 outcome = supervise(claimed, order, watch)
         except Fenced:
             return None
@@ -233,9 +222,22 @@ class Runner:
 class Pulse:
     """A claimed attempt's link to the database."""
 
-    def __init__(self, database: Database, claimed: Claim) -> None:
+    def __init__(self, database: Database, claimed: Claim, lease: timedelta, leased_since: float) -> None:
         self._database = database
         self._claim = claimed
+        self._lease = lease
+        self._leased_since = leased_since  # monotonic, before the write: the database's own reckoning ends later
+
+    @property
+    def renew_every(self) -> float:
+        return self._lease.total_seconds() / 6
+
+    @property
+    def ours_until(self) -> float | None:
+        # On SQLite all are on one machine. Who cannot write there cannot be robbed either: a thief must write too.
+        if self._database.is_sqlite:
+            return None
+        return self._leased_since + self._lease.total_seconds() * LEASE_KEPT
 
     def cancel_requested(self) -> bool:
         with self._database.read() as connection:
@@ -245,8 +247,10 @@ class Pulse:
         return asked
 
     def renew(self, pid: int | None, progress: str | None) -> None:
+        since = clock.monotonic()
         with self._database.write() as connection:
-            lifecycle.renew(connection, self._claim, self._database.clock(connection), pid, progress)
+            lifecycle.renew(connection, self._claim, self._database.clock(connection), pid, progress, self._lease)
+        self._leased_since = since
 
 
 @contextmanager

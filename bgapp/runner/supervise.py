@@ -19,13 +19,13 @@ from bgapp.errors import DatabaseUnavailable, Fenced
 from bgapp.models import Reason
 from bgapp.outcome import Facts, Frame, Outcome, judge
 from bgapp.records import Claim
+from bgapp.rescue import Entry
 from bgapp.runner import frames
 from bgapp.runner.child import Order
 from bgapp.runner.children import Children, News
 from bgapp.runner.output import Sink
 
 BEAT = 1.0  # seconds between two looks at the database
-RENEW = 5.0  # seconds between two renewals of the lease
 EXIT_TIME = 5.0  # seconds a child may take to leave once it reported its end
 DRAIN = 0.2  # seconds of reading output after the child's end: whoever holds the pipe then is not the attempt
 READ = 64 * 1024
@@ -33,6 +33,14 @@ READ = 64 * 1024
 
 class Pulse(Protocol):
     """The attempt's link to the database."""
+
+    @property
+    def renew_every(self) -> float:
+        """Seconds between two renewals of the lease."""
+
+    @property
+    def ours_until(self) -> float | None:
+        """The monotonic moment at which the attempt must have ended unless the lease is renewed; None for never."""
 
     def cancel_requested(self) -> bool:
         """Return whether a cancel was stored. Raises Fenced, DatabaseUnavailable."""
@@ -52,6 +60,7 @@ class Watch:
     kill_grace: float  # seconds
     secrets: frozenset[str]
     stop_now: Callable[[], bool]  # whether the runner was told to end its attempt
+    entry: Callable[[], Entry]  # what the attempt's entry file says
 
 
 def supervise(claimed: Claim, order: Order, watch: Watch) -> Outcome:
@@ -64,7 +73,10 @@ def supervise(claimed: Claim, order: Order, watch: Watch) -> Outcome:
         attempt.close()
     if attempt.fenced:
         raise Fenced(f"attempt {claimed.attempt} of job {claimed.job} is no longer this runner's")
-    return _masked(judge(attempt.facts), watch.secrets)
+    facts = attempt.facts
+    if facts.frame is None and facts.ended is not None and facts.ended.signal is not None:
+        facts = replace(facts, entered=watch.entry().entered)
+    return _masked(judge(facts), watch.secrets)
 
 
 def _masked(outcome: Outcome, secrets: frozenset[str]) -> Outcome:
@@ -100,7 +112,7 @@ class _Attempt:
         started = clock.monotonic()
         self._limit_at = None if claimed.timeout is None else started + claimed.timeout
         self._beat_at = started + BEAT
-        self._renew_at = started + RENEW
+        self._renew_at = started + watch.pulse.renew_every
 
     def start(self, order: Order) -> None:
         output, output_end = os.pipe()
@@ -108,7 +120,7 @@ class _Attempt:
         self._output, self._frames = system.readable(output), system.readable(frames_from)
         os.set_blocking(self._output, False)
         os.set_blocking(self._frames, False)
-        self._to.children.start(order, output_end, frames_end)
+        self._to.children.start(order, output_end, frames_end, self._to.pulse.ours_until)
         self._selector.register(self._output, selectors.EVENT_READ, self._read_output)
         self._selector.register(self._frames, selectors.EVENT_READ, self._read_frames)
         self._selector.register(self._to.children.fileno(), selectors.EVENT_READ, self._read_news)
@@ -188,7 +200,7 @@ class _Attempt:
             self.facts = replace(self.facts, not_created=news.error)
             self._over = True
         elif news.kind == "ended":
-            self.facts = replace(self.facts, ended=news.ended, leftovers=news.leftovers)
+            self.facts = replace(self.facts, ended=news.ended, leftovers=news.leftovers, lease_over=news.lease_over)
             self._over = True
             if news.leftovers:
                 self._note(f"{news.leftovers} processes that the job left behind were ended")
@@ -246,7 +258,8 @@ class _Attempt:
             if news != self._told or now >= self._renew_at:
                 self._to.pulse.renew(*news)
                 self._told = news
-                self._renew_at = now + RENEW
+                self._renew_at = now + self._to.pulse.renew_every
+                self._to.children.extend(self._to.pulse.ours_until)
         except Fenced:
             self.fenced = True
             self._to.children.kill()

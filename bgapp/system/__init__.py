@@ -49,6 +49,7 @@ if sys.platform == "win32":
         set_name,
         spawn_detached,
         sweep,
+        sync_folder,
         terminate,
         thread_count,
     )
@@ -58,7 +59,6 @@ else:
         DIES_WITH_PARENT,
         FileLock,
         Mailbox,
-        SpawnedTree,
         adopt_orphans,
         boot_id,
         die_with_parent,
@@ -73,9 +73,11 @@ else:
         set_name,
         spawn_detached,
         sweep,
+        sync_folder,
         terminate,
         thread_count,
     )
+    from bgapp.system.posixtree import SpawnedTree
 
 __all__ = [
     "CAN_FORK",
@@ -99,6 +101,7 @@ __all__ = [
     "set_name",
     "spawn_detached",
     "sweep",
+    "sync_folder",
     "terminate",
     "thread_count",
 ]

@@ -13,11 +13,10 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bgapp.system import Ended, ProcessIdentity
+from bgapp.system import ProcessIdentity
 
 LINUX = sys.platform == "linux"
 CAN_FORK = LINUX  # macOS frameworks break in forked children; there the child is spawned
@@ -47,6 +46,15 @@ def private_umask() -> None:
 def open_private(path: Path, flags: int) -> int:
     """Open `path` with mode 0600, never through a symbolic link; return the descriptor."""
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk know which files a folder holds: after a rename, that its file will be found there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class FileLock:
@@ -160,7 +168,7 @@ def pid_namespace() -> str:
     return str(os.stat("/proc/self/ns/pid").st_ino) if LINUX else "0"
 
 
-def _stat_fields(pid: int) -> list[str] | None:
+def stat_fields(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat from the state on (proc(5): field 3 is index 0), None where gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
@@ -172,7 +180,7 @@ def _stat_fields(pid: int) -> list[str] | None:
 def identify(pid: int) -> ProcessIdentity | None:
     """Return the identity of a living process; None where there is none or only a zombie is left."""
     if LINUX:
-        fields = _stat_fields(pid)
+        fields = stat_fields(pid)
         return None if fields is None or fields[0] in "ZX" else ProcessIdentity(pid, int(fields[19]))
     import psutil
 
@@ -249,7 +257,8 @@ def thread_count() -> int:
     return count
 
 
-def _processes() -> Iterator[int]:
+def processes() -> Iterator[int]:
+    """Yield the pid of every process."""
     if LINUX:
         yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
     else:
@@ -275,7 +284,7 @@ def _belongs(pid: int, session: int | None, marker: bytes) -> bool:
 def sweep(session: int | None, marker: str, number: int = signal.SIGKILL) -> list[ProcessIdentity]:
     """Signal every process of `session` or with `marker` in its environment; return those that lived."""
     found = []
-    for pid in _processes():
+    for pid in processes():
         process = identify(pid) if pid != os.getpid() and _belongs(pid, session, marker.encode()) else None
         if process is not None and terminate(process, number):
             found.append(process)
@@ -306,88 +315,3 @@ def inherited_frame_fd(text: str) -> int:
     descriptor = int(text)
     os.set_inheritable(descriptor, False)
     return descriptor
-
-
-def ended_from(status: int, usage: object) -> Ended:
-    """Make an `Ended` of what wait4 gives; ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2))."""
-    code = os.waitstatus_to_exitcode(status)
-    name = None
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"SIG{-code}"
-    return Ended(
-        exit_code=code if code >= 0 else None,
-        signal=name,
-        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 6),  # type: ignore[attr-defined] # struct_rusage has no public name
-        peak_memory_bytes=usage.ru_maxrss * (1024 if LINUX else 1),  # type: ignore[attr-defined] # as above
-    )
-
-
-def has_ended(pid: int) -> bool:
-    """Return whether a child has ended, without reaping it: until it is reaped its group's number stays its own."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def signal_group(pid: int, number: int) -> None:
-    """Signal the whole group of an unreaped child; a stopped group is woken so that it can act on the signal."""
-    send = os.killpg
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        try:
-            send(pid, number)
-        except ProcessLookupError:  # so young that it does not lead a group yet, and has started nothing
-            send = os.kill
-            send(pid, number)
-        if number != signal.SIGKILL:
-            send(pid, signal.SIGCONT)
-
-
-def children(pid: int) -> set[int]:
-    """Return the pids of a single-threaded process's living or unreaped children (Linux)."""
-    try:
-        return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-    except FileNotFoundError:  # a kernel built without that file: read every process
-        return {other for other in _processes() if (fields := _stat_fields(other)) and fields[1] == str(pid)}
-
-
-class SpawnedTree:
-    """A child started as a new program, and everything it starts; for where forking is not safe."""
-
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], stdin: int, output: int, frames: int):
-        self._process = subprocess.Popen(
-            [*argv, str(frames)],
-            env=dict(environment),
-            stdin=stdin,
-            stdout=output,
-            stderr=output,
-            pass_fds=(frames,),
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-
-    def stop(self) -> None:
-        """Ask the whole group to end."""
-        signal_group(self.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the whole group."""
-        signal_group(self.pid, signal.SIGKILL)
-
-    def wait(self) -> None:
-        """Wait for the child's end without reaping it."""
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-
-    def reap(self, marker: str, patience: float = 5.0) -> Ended:
-        """End what the child left behind, then collect it; call after `wait()`.
-
-        Waits at most `patience` seconds for leftovers in uninterruptible sleep.
-        """
-        signal_group(self.pid, signal.SIGKILL)
-        # Before reaping: while the ended child is a zombie its number, which is its session's, is nobody else's.
-        deadline = time.monotonic() + patience
-        while sweep(self.pid, marker) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        _, status, usage = os.wait4(self.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        return ended_from(status, usage)

@@ -90,6 +90,10 @@ def open_private(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_BINARY | os.O_NOINHERIT, 0o600)  # type: ignore[attr-defined] # only on Windows
 
 
+def sync_folder(path: Path) -> None:
+    """Do nothing: Windows has no way to sync a folder, and its journal keeps a rename whole."""
+
+
 class FileLock:
     """A lock that the kernel frees when its process ends."""
 

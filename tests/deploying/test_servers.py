@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bgapp.system import posix
+from bgapp.system import posixtree
 from tests.conftest import ROOT
 from tests.process.conftest import make_site as make_site
 from tests.process.conftest import site as site
@@ -36,7 +36,7 @@ def leader(site: Site, master: subprocess.Popen[bytes]) -> int:
     lock = str(site.node.folder / "leader.lock")
 
     def found() -> int:
-        for pid in posix.children(master.pid):
+        for pid in posixtree.children(master.pid):
             if lock in open_files(pid) and site.node is not None and site.node.has_leader():
                 return pid
         return 0
@@ -47,12 +47,12 @@ def leader(site: Site, master: subprocess.Popen[bytes]) -> int:
 def test_of_several_gunicorn_workers_one_has_the_clock_and_another_takes_over(site: Site) -> None:
     master = start_gunicorn(site)
     wait_for(lambda: site.node is not None and site.node.has_leader(), "a worker to lead without a request")
-    wait_for(lambda: len(posix.children(master.pid)) == 3, "three workers")
+    wait_for(lambda: len(posixtree.children(master.pid)) == 3, "three workers")
     first = leader(site, master)
     job = site.note()
     assert site.wait(job)["status"] == "completed"
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: first not in posix.children(master.pid), "the old leader to be gone")
+    wait_for(lambda: first not in posixtree.children(master.pid), "the old leader to be gone")
     assert leader(site, master) != first
     assert site.wait(site.note())["status"] == "completed"
     assert len([line for line in site.witnessed() if line[0] == "S"]) == 2

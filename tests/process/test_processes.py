@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from bgapp import stop, system
-from bgapp.system import posix
+from bgapp.system import posixtree
 from tests.site import Site, open_files
 from tests.waiting import wait_for
 
 
 def tree(pid: int) -> list[int]:
     """Return a process and its descendants."""
-    return [pid, *(one for child in posix.children(pid) for one in tree(child))]
+    return [pid, *(one for child in posixtree.children(pid) for one in tree(child))]
 
 
 def holders(site: Site) -> list[int]:

@@ -18,7 +18,7 @@ from bgapp.database import Database
 from bgapp.errors import Fenced, UnknownJob, WrongState
 from bgapp.models import FINAL, UNFINISHED, WAITING, Node, Reason, Status
 from bgapp.outcome import Facts, Outcome, judge
-from bgapp.records import Change, Claim
+from bgapp.records import LEASE, Change, Claim
 from bgapp.statements import ATTEMPTS, JOBS
 from bgapp.system import Ended
 from tests import factories as make
@@ -159,7 +159,7 @@ def test_a_claim_begins_an_attempt(ready: Database) -> None:
         job_id, 1, row.token, row.job_class, row.method, row.params, row.secret_params, 3, 9.0, "slow", NOW
     )
     assert (row.status, row.attempt, row.node, row.runner_pid, row.runner_ticks) == ("running", 1, "node-1", 500, 9_000)
-    assert (row.started_at, row.lease_until, row.pid) == (NOW + SECOND, NOW + SECOND + lifecycle.LEASE, None)
+    assert (row.started_at, row.lease_until, row.pid) == (NOW + SECOND, NOW + SECOND + LEASE, None)
     assert len(row.token) == 32
     (attempt,) = make.attempts(ready, job_id)
     assert (attempt.number, attempt.status, attempt.node, attempt.runner_pid) == (1, "running", "node-1", 500)
@@ -250,7 +250,7 @@ def test_renewing_moves_the_lease_and_tells_pid_and_progress(ready: Database, cl
         lifecycle.renew(connection, claimed, NOW + 9 * SECOND, 77, '{"fraction": 0.5}')
     row = make.row(ready, claimed.job)
     assert (row.status, row.pid, row.progress) == ("running", 77, '{"fraction": 0.5}')
-    assert row.lease_until == NOW + 9 * SECOND + lifecycle.LEASE
+    assert row.lease_until == NOW + 9 * SECOND + LEASE
 
 
 FALSE_CLAIMS: dict[str, Callable[[Claim], Claim]] = {

@@ -416,14 +416,14 @@ ENDINGS = [("raise SystemExit(3)", 3, None), ("pass", 0, None), ("os.kill(os.get
 
 @pytest.mark.parametrize(("code", "exit_code", "name"), ENDINGS)
 def test_how_a_process_ended_and_what_it_used(code: str, exit_code: int | None, name: str | None) -> None:
-    from bgapp.system import posix
+    from bgapp.system import posixtree
 
     process = subprocess.Popen([sys.executable, "-c", f"import os\nx = bytearray(30_000_000)\n{code}"])
-    wait_for(lambda: posix.has_ended(process.pid), "its end")
-    assert posix.has_ended(process.pid), "it is still unreaped"
+    wait_for(lambda: posixtree.has_ended(process.pid), "its end")
+    assert posixtree.has_ended(process.pid), "it is still unreaped"
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = 0
-    ended = posix.ended_from(status, usage)
+    ended = posixtree.ended_from(status, usage)
     assert (ended.exit_code, ended.signal) == (exit_code, name)
     assert ended.cpu_seconds is not None
     assert ended.peak_memory_bytes is not None
@@ -432,20 +432,20 @@ def test_how_a_process_ended_and_what_it_used(code: str, exit_code: int | None, 
 
 
 def test_a_signal_without_a_name_is_told_by_its_number() -> None:
-    from bgapp.system import posix
+    from bgapp.system import posixtree
 
     class Usage:
         ru_utime, ru_stime, ru_maxrss = 0.5, 0.25, 10
 
-    ended = posix.ended_from(40, Usage())
+    ended = posixtree.ended_from(40, Usage())
     assert (ended.exit_code, ended.signal, ended.cpu_seconds) == (None, "SIG40", 0.75)
 
 
 def test_a_stopped_group_is_woken_to_act_on_the_signal(start: Start) -> None:
-    from bgapp.system import posix
+    from bgapp.system import posixtree
 
     process = start(start_new_session=True)
     os.kill(process.pid, signal.SIGSTOP)
-    posix.signal_group(process.pid, signal.SIGTERM)
+    posixtree.signal_group(process.pid, signal.SIGTERM)
     assert process.wait() == -signal.SIGTERM
-    posix.signal_group(process.pid, signal.SIGTERM)
+    posixtree.signal_group(process.pid, signal.SIGTERM)
