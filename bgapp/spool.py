@@ -23,6 +23,9 @@ from bgapp.records import Fence
 from bgapp.system import Ended
 
 
+UNFINISHED = ".new"  # what a writer that was killed leaves
+
+
 @dataclass(frozen=True)
 class Kept:
     """An outcome that waits, and the attempt whose it is."""
@@ -35,7 +38,7 @@ def keep(node: Node, fence: Fence, outcome: Outcome) -> None:
     """Write an outcome so that it outlives this process and this machine's power. Raises OSError."""
     path = node.outcome_path(fence.job, fence.attempt)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh = path.with_suffix(UNFINISHED)  # an attempt has one writer
     facts = {"job": fence.job, "attempt": fence.attempt, "token": fence.token, "outcome": asdict(outcome)}
     descriptor = system.open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -68,8 +71,10 @@ def each(node: Node) -> Iterator[Kept]:
 
 def forget(node: Node, fence: Fence) -> None:
     """Remove an outcome that is settled, or that nobody wants any more."""
-    with contextlib.suppress(OSError):
-        node.outcome_path(fence.job, fence.attempt).unlink()
+    path = node.outcome_path(fence.job, fence.attempt)
+    for one in (path, path.with_suffix(UNFINISHED)):
+        with contextlib.suppress(OSError):
+            one.unlink()
 
 
 def _read(path: Path) -> Kept | None:
