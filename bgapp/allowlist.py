@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from bgapp import allowlistsetting, methods
 from bgapp.allowlistsetting import SETTING, Entry
 from bgapp.errors import ClassNotAllowed, ClassUnknown, JobRejected, MethodNotAllowed, MethodUnknown, shown
+from bgapp.limits import Limits
 from bgapp.options import MethodOptions
 
 __all__ = ["AllowList", "Allowed", "MethodOptions"]
@@ -115,6 +116,10 @@ class AllowList:
     def function(self, allowed: Allowed) -> methods.Method:
         """Return the method itself, with its signature and what to call. Raises ClassUnknown, MethodUnknown."""
         return methods.find(self.load(allowed.class_key), allowed.method)
+
+    def limits(self, key: str, method: str) -> Limits:
+        """Return what an attempt at a stored job may use; none for one that is no longer listed. Imports nothing."""
+        return ((self._entries.get(key) or {}).get(method) or MethodOptions()).limits
 
     def entries(self) -> list[Allowed]:
         """Return every allowed method, in the order of the configuration.

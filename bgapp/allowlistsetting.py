@@ -31,6 +31,11 @@ _DEFAULTS: dict[str, Callable[[object], Any]] = {
     "queue": options.check_queue,
     "priority": options.check_priority,
     "reuse": options.check_reuse,
+    "cpu": options.check_cpu,
+    "memory": options.check_memory,
+    "open_files": options.check_open_files,
+    "output": options.check_output,
+    "nice": options.check_nice,
 }
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 
 from bgapp.backoff import Backoff
 from bgapp.errors import BadOption, ConfigurationError, shown
+from bgapp.limits import GIB, KIB, MIB, Limits
 from bgapp.settings import Settings
 
 MOST_RETRIES = 100
@@ -21,8 +22,15 @@ DEFAULT_PRIORITY = 0
 DEFAULT_QUEUE = "default"
 LONGEST_KEY = 255
 MOST_REUSE = 100_000
+MOST_CPU = 365 * 24 * 3600
+LEAST_MEMORY, MOST_MEMORY = 16 * MIB, 16 * 1024 * GIB  # below it hardly any Python code runs to its end
+LEAST_OPEN_FILES, MOST_OPEN_FILES = 32, 1_048_576  # a child begins with about ten, and imports and pipes need some
+LEAST_OUTPUT, MOST_OUTPUT = KIB, 64 * MIB
+HIGHEST_NICE = 19
 
 _QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([KMGT]?)(I?)B", re.ASCII | re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _FURTHEST_SECONDS = FURTHEST.total_seconds()
 _BEYOND = 10**12
 
@@ -33,7 +41,8 @@ Value = TypeVar("Value")
 class MethodOptions:
     """What the allow-list says of one method; None where it says nothing.
 
-    `timeout` is in seconds. `reuse` is how many jobs one child may run before it is replaced.
+    `timeout` is in seconds. `reuse` is how many jobs one child may run before it is replaced. From `cpu` on stand
+    the limits of each attempt, in the units of `Limits`.
     """
 
     retries: int | None = None
@@ -42,6 +51,16 @@ class MethodOptions:
     queue: str | None = None
     priority: int | None = None
     reuse: int = 1
+    cpu: int | None = None
+    memory: int | None = None
+    open_files: int | None = None
+    output: int | None = None
+    nice: int = 0
+
+    @property
+    def limits(self) -> Limits:
+        """What an attempt may use."""
+        return Limits(self.cpu, self.memory, self.open_files, self.output, self.nice)
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,31 @@ def check_retries(value: object) -> int:
 def check_reuse(value: object) -> int:
     """Return how many jobs one child may run."""
     return _whole("reuse", value, 1, MOST_REUSE)
+
+
+def check_cpu(value: object) -> int:
+    """Return the seconds of processor time that an attempt may use."""
+    return _whole("cpu", value, 1, MOST_CPU, " (seconds of processor time)")
+
+
+def check_memory(value: object) -> int:
+    """Return the bytes of memory that an attempt may add."""
+    return _size("memory", value, LEAST_MEMORY, MOST_MEMORY, "16 MiB to 16 TiB")
+
+
+def check_open_files(value: object) -> int:
+    """Return how many files an attempt may have open."""
+    return _whole("open_files", value, LEAST_OPEN_FILES, MOST_OPEN_FILES)
+
+
+def check_output(value: object) -> int:
+    """Return the bytes of an attempt's output that are kept."""
+    return _size("output", value, LEAST_OUTPUT, MOST_OUTPUT, "1 KiB to 64 MiB")
+
+
+def check_nice(value: object) -> int:
+    """Return how much is added to an attempt's niceness."""
+    return _whole("nice", value, 0, HIGHEST_NICE)
 
 
 def check_priority(value: object) -> int:
@@ -190,6 +234,18 @@ def _whole(name: str, value: object, low: int, high: int, also: str = "") -> int
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         _refuse(name, value, f"a whole number from {low} to {high}{also}")
     return int(value)
+
+
+def _size(name: str, value: object, low: int, high: int, allowed: str) -> int:
+    count = -1
+    if isinstance(value, str) and (written := _SIZE.fullmatch(value.strip())):
+        number, power, binary = written.groups()
+        count = round(float(number) * (1024 if binary else 1000) ** _POWERS[power.upper()])
+    elif isinstance(value, int) and not isinstance(value, bool):
+        count = int(value)
+    if not low <= count <= high:
+        _refuse(name, value, f'{allowed}, as a number of bytes or as text such as "512 MiB"')
+    return count
 
 
 def _seconds(name: str, value: object, also: str = "") -> float:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from bgapp import endings
+from bgapp.limits import NO_LIMITS, Limits, size
 from bgapp.models import Reason, Status
 from bgapp.system import Ended
 
 FROM_OUTSIDE = ("SIGKILL", "SIGTERM")  # nothing that a job's own code fails with before its method begins
 CUT = 32 * 1024  # characters of an error or a traceback that are kept
+OUT_OF_MEMORY = "memory"  # the cause of an error frame whose method got no more memory
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Frame:
     note: str | None = None  # why a result is missing
     error: str | None = None
     traceback: str | None = None
+    cause: str | None = None  # OUT_OF_MEMORY
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,12 @@ class Facts:
     killed: bool = False  # SIGKILL had to be sent
     not_created: str | None = None  # why no process could be made
     timeout: float | None = None  # seconds, the limit that applied
-    entered: bool = True  # whether the method was entered
     lease_over: bool = False  # the database was away for too long, so that another node may take the job
     leftovers: int = 0  # processes that the method left behind and that were ended
     pid: int | None = None
+    limits: Limits = NO_LIMITS
+    entered: bool | None = None  # whether the method was entered; asked only where the frame does not say it
+    out_of_memory: bool | None = None  # of a SIGKILL: whether the kernel counts one for lack of memory, None: unknown
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def judge(facts: Facts) -> Outcome:
         return Outcome(Status.FAILED, Reason.NOT_STARTED, error, may_retry=False)
     frame, ended, pid = facts.frame, facts.ended, facts.pid
     if frame is not None and (facts.stopped_for is None or facts.frame_before_stop):
-        return _from_frame(frame, ended, pid)
+        return _from_frame(frame, facts)
     if facts.lease_over:
         error = "its runner could not reach the database for so long that another node may take the job: it was killed"
         return Outcome(Status.FAILED, Reason.LOST, error, pid=pid, ended=ended)
@@ -76,32 +82,60 @@ def judge(facts: Facts) -> Outcome:
         return _from_stop(facts)
     if ended is None:
         return Outcome(Status.FAILED, Reason.LOST, "its forker was lost, and the job's process with it", pid=pid)
-    if ended.signal in FROM_OUTSIDE and not facts.entered:
-        error = f"{_words_for(ended.signal)}, before the method was entered"
-        return Outcome(Status.FAILED, Reason.NOT_STARTED, error, pid=pid, ended=ended)
+    when = endings.when(facts.entered)
+    if _cpu_limit_passed(facts.limits, ended):
+        error = f"the limit of {facts.limits.cpu} s of CPU was passed (it used {ended.cpu_seconds or 0:.1f} s){when}"
+        return Outcome(Status.FAILED, Reason.LIMIT, error, pid=pid, ended=ended)
     if ended.signal is not None:
-        error = f"{_words_for(ended.signal)}; it may have had effects"
-        return Outcome(Status.FAILED, Reason.LOST, error, pid=pid, ended=ended)
-    error = f"the process ended by itself with exit code {ended.exit_code} and reported no result"
+        words = endings.ended_by(ended.signal, facts.out_of_memory)
+        error = f"the process was {words}{_peak(facts, ended)}{when}"
+        outside = ended.signal in FROM_OUTSIDE and not facts.out_of_memory
+        reason = Reason.NOT_STARTED if outside and facts.entered is False else Reason.LOST
+        return Outcome(Status.FAILED, reason, error, pid=pid, ended=ended)
+    error = f"the process ended by itself with exit code {ended.exit_code} and reported no result{when}"
     return Outcome(Status.FAILED, Reason.NO_RESULT, error, pid=pid, ended=ended)
 
 
-def _from_frame(frame: Frame, ended: Ended | None, pid: int | None) -> Outcome:
+def _from_frame(frame: Frame, facts: Facts) -> Outcome:
+    ended, pid = facts.ended, facts.pid
     if frame.kind == "result":
         return Outcome(Status.COMPLETED, result=frame.result, pid=pid, ended=ended)
     if frame.kind == "refused":
         return Outcome(Status.FAILED, Reason.NOT_ALLOWED, frame.error, pid=pid, ended=ended, may_retry=False)
+    if frame.cause == OUT_OF_MEMORY and facts.limits.memory is not None:
+        error = f"the memory limit of {size(facts.limits.memory)} was passed{_process_peak(ended)} ({frame.error})"
+        return Outcome(Status.FAILED, Reason.LIMIT, error, frame.traceback, pid=pid, ended=ended)
     return Outcome(Status.FAILED, Reason.ERROR, frame.error, frame.traceback, pid=pid, ended=ended)
+
+
+def _cpu_limit_passed(limits: Limits, ended: Ended) -> bool:
+    """Return whether the kernel ended the process at its CPU limit; SIGKILL is for one that handles SIGXCPU."""
+    if limits.cpu is None:
+        return False
+    return ended.signal == "SIGXCPU" or (ended.signal == "SIGKILL" and (ended.cpu_seconds or 0) >= limits.cpu)
+
+
+def _process_peak(ended: Ended | None) -> str:
+    peak = ended and ended.peak_memory_bytes
+    return f"; the process's peak, application included, was {size(peak)}" if peak else ""
+
+
+def _peak(facts: Facts, ended: Ended) -> str:
+    """Return the peak where memory may be the reason: the kernel says so, or compiled code met the limit."""
+    return _process_peak(ended) if facts.out_of_memory or facts.limits.memory is not None else ""
 
 
 def _from_stop(facts: Facts) -> Outcome:
     how = "did not end when asked and was killed" if facts.killed else "was ended"
+    when = endings.when(facts.entered)
     if facts.stopped_for is Reason.CANCELLED:
-        return Outcome(Status.CANCELLED, Reason.CANCELLED, f"cancelled; it {how}", pid=facts.pid, ended=facts.ended)
+        error = f"cancelled; it {how}{when}"
+        return Outcome(Status.CANCELLED, Reason.CANCELLED, error, pid=facts.pid, ended=facts.ended)
     if facts.stopped_for is Reason.TIMEOUT:
-        error = f"the time limit of {facts.timeout:g} s passed; it {how}"
+        error = f"the time limit of {facts.timeout:g} s passed; it {how}{when}"
         return Outcome(Status.FAILED, Reason.TIMEOUT, error, pid=facts.pid, ended=facts.ended)
-    return Outcome(Status.FAILED, Reason.LOST, f"its runner was stopped; it {how}", pid=facts.pid, ended=facts.ended)
+    error = f"its runner was stopped; it {how}{when}"
+    return Outcome(Status.FAILED, Reason.LOST, error, pid=facts.pid, ended=facts.ended)
 
 
 def signal_words(number: int) -> str:
@@ -111,15 +145,3 @@ def signal_words(number: int) -> str:
     except ValueError:
         name = f"SIG{number}"
     return f"killed ({name})" if name == "SIGKILL" else f"ended by {name}"
-
-
-def _words_for(signal: str) -> str:
-    causes = {
-        "SIGKILL": "killed (SIGKILL): by a person, by another program, or by the kernel for lack of memory",
-        "SIGTERM": "ended by a SIGTERM that bgapp did not send: the machine or its service stopped, or a person did it",
-        "SIGSEGV": "crashed (SIGSEGV): compiled code touched memory that it must not",
-        "SIGBUS": "crashed (SIGBUS): compiled code touched memory that is not there",
-        "SIGABRT": "aborted (SIGABRT): compiled code gave up",
-        "SIGXCPU": "ended by the kernel (SIGXCPU): its limit of CPU seconds was passed",
-    }
-    return f"the process was {causes.get(signal, f'ended by {signal}')}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bgapp import lifecycle, queries, spool, system
+from bgapp import lifecycle, queries, scratch, spool, system
 from bgapp import node as nodes
 from bgapp.database import Database
 from bgapp.errors import Fenced
@@ -80,6 +80,7 @@ def rescue(database: Database, node: Node, leases_from: timedelta | None = None)
         rows = queries.running(connection)
         now = database.clock(connection)
     changes = []
+    unsettled = set()
     for row in rows:
         if row.node == node.id:
             found = _of_this_node(node, row)
@@ -88,7 +89,10 @@ def rescue(database: Database, node: Node, leases_from: timedelta | None = None)
         if found is not None:
             changes += _settle(database, row, found.outcome)
             _forget_files(found.node, row)
+        else:
+            unsettled.add(ProcessIdentity(row.runner_pid, row.runner_ticks))
     _forget_unwanted(node, waiting, entries, rows)
+    scratch.remove_of_dead(node, unsettled)
     return changes
 
 
@@ -189,5 +193,6 @@ def forget_dead_nodes(node: Node) -> list[str]:
     with nodes.one_at_a_time(node.folder.parent):  # a folder that another process is just making is not dead
         gone = [other for other in nodes.each(node.folder.parent.parent) if other.id != node.id and other.is_dead()]
         for other in gone:
+            scratch.remove_all(other)
             other.remove()
     return [other.id for other in gone]

@@ -23,20 +23,20 @@ LONGEST = 400  # lines of a module
 FLOORS: dict[str, tuple[str, str]] = {
     "ground": (
         "",
-        "errors clock models handover failpoints context signals masking jsontext assets folders backoff databaseurl "
-        "settings settingfiles settingtable settingvalues system.*",
+        "errors clock limits models handover failpoints context signals masking jsontext assets folders backoff "
+        "databaseurl settings settingfiles settingtable settingvalues system.*",
     ),
     # No database, no files, no processes.
     "rules": (
         "ground",
-        "allowlist allowlistsetting methods hints options parameters retry outcome records newjob invoke generation "
-        "logline accountmodels passwords",
+        "allowlist allowlistsetting methods hints options parameters retry endings outcome records newjob invoke "
+        "generation logline accountmodels passwords",
     ),
     # What is kept: the database's tables, and the instance folder's files.
     "store": (
         "ground rules",
         "database schema postgres migrations.* statements lifecycle queries controls node spool wake stop eventlog "
-        "attemptlog attemptwriter secretkey accounts logins invitations throttle signin",
+        "attemptlog attemptwriter scratch secretkey accounts logins invitations throttle signin",
     ),
     # What an app process and a runner both need.
     "shared": ("ground rules store", "runtime rescue handle operate"),

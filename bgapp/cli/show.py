@@ -12,7 +12,7 @@ from typing import Any
 import click
 from sqlalchemy import Row
 
-from bgapp import attemptlog, queries
+from bgapp import attemptlog, endings, queries
 from bgapp.logline import UNSEEN
 
 LONGEST_CELL = 60  # characters
@@ -130,7 +130,7 @@ def job(row: Row[Any], tries: Sequence[Row[Any]], log_dir: Path, secret_keys: tu
     if row.retry_of is not None:
         lines.append(f"  copy of     job {row.retry_of}")
     for one in tries:
-        lines += _attempt(one, log_dir, newest=one is tries[-1])
+        lines += _attempt(row, one, log_dir, newest=one is tries[-1])
     return "\n".join(lines)
 
 
@@ -143,7 +143,7 @@ def _options(row: Row[Any]) -> str:
     return ", ".join(words)
 
 
-def _attempt(row: Row[Any], log_dir: Path, *, newest: bool) -> list[str]:
+def _attempt(job: Row[Any], row: Row[Any], log_dir: Path, *, newest: bool) -> list[str]:
     lines = [f"attempt {row.number}: {_story(row)}"]
     used = [f"{row.cpu_seconds:.2f} s of CPU"] if row.cpu_seconds is not None else []
     used += [f"at most {size(row.peak_memory_bytes)} of memory"] if row.peak_memory_bytes is not None else []
@@ -151,6 +151,8 @@ def _attempt(row: Row[Any], log_dir: Path, *, newest: bool) -> list[str]:
         lines.append(f"  used   {', '.join(used)}")
     if row.error is not None:
         lines.append(f"  error  {line(row.error)}")
+    if next_step := endings.sequel(job, row):
+        lines.append(f"  next   {next_step}")
     if row.traceback is not None and newest:
         shown = attemptlog.visible(row.traceback.encode(errors="backslashreplace"))
         lines += [f"    {one}" for one in shown.splitlines()]
@@ -166,8 +168,5 @@ def _story(row: Row[Any]) -> str:
         return f"{began} and is running"
     took = seconds(max(0.0, (row.finished_at - row.started_at).total_seconds()))
     reason = "" if row.reason in (None, row.status) else f" ({row.reason})"
-    if row.signal is not None:
-        how = f", ended by {row.signal}"
-    else:
-        how = f", exit code {row.exit_code}" if row.exit_code is not None else ""
-    return f"{began}, took {took}, {row.status}{reason}{how}"
+    ended = endings.process_end(row)
+    return f"{began}, took {took}, {row.status}{reason}{f', {ended}' if ended else ''}"

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import faulthandler
 import logging
 import math
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -26,7 +28,8 @@ from bgapp import invoke, jsontext, signals, system
 from bgapp.context import current_job
 from bgapp.errors import BgappError, ClassUnknown, JobRejected
 from bgapp.failpoints import reach
-from bgapp.outcome import CUT
+from bgapp.limits import Limits
+from bgapp.outcome import CUT, OUT_OF_MEMORY
 from bgapp.runner import frames
 from bgapp.runtime import of
 
@@ -47,13 +50,15 @@ class Order:
     params: str  # JSON object
     marker: str
     entry: str  # path of the attempt's entry file
+    temp: str  # path of the attempt's own temporary folder; empty for the system's
+    limits: Limits
 
     def as_message(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Order:
-        return cls(**message)
+        return cls(**{**message, "limits": Limits(**message["limits"])})
 
 
 class Reporter:
@@ -61,14 +66,18 @@ class Reporter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._pipe = _identity(descriptor)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._next = 0.0
         self._fraction: float | None = None
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send one frame whole. A process that the job forked sends nothing; a closed pipe is the job's doing."""
-        if os.getpid() != self._pid:
+        """Send one frame whole. A process that the job forked sends nothing; a closed pipe is the job's doing.
+
+        A job that closed it may have opened a file of its own under the same number, which must not be written.
+        """
+        if os.getpid() != self._pid or _identity(self._descriptor) != self._pipe:
             return
         data = frames.pack(message)
         with self._lock, contextlib.suppress(OSError):
@@ -92,6 +101,14 @@ class Reporter:
         self.send({"kind": "progress", "fraction": self._fraction, "message": words})
 
 
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def become(order: Order, output: int, frames_to: int, parent: int | None) -> None:
     """Turn this fresh process into the attempt's: own session, own descriptors, its identity written down.
 
@@ -110,6 +127,9 @@ def become(order: Order, output: int, frames_to: int, parent: int | None) -> Non
     reach("identity")
     write_entry(order.entry)
     os.environ[MARKER] = order.marker
+    if order.temp:
+        os.environ.update(TMPDIR=order.temp, TEMP=order.temp, TMP=order.temp)
+        tempfile.tempdir = None  # the runner's answer, which a fork inherits
     system.set_name(f"bgapp-job {order.job}")
     _redirect(output)
     os.set_inheritable(frames_to, False)
@@ -165,6 +185,7 @@ def _is_console(handler: logging.Handler) -> bool:
 def run(app: Flask, order: Order, reporter: Reporter) -> None:
     """Run the attempt and report its end; never raises, whatever the job does."""
     try:
+        system.limit_process(order.limits)
         with app.app_context():
             _log_to_output(app)
             reporter.send(_attempt(app, order, reporter))
@@ -203,23 +224,34 @@ def _attempt(app: Flask, order: Order, reporter: Reporter) -> dict[str, Any]:
 def _result_frame(value: object) -> dict[str, Any]:
     try:
         return {"kind": "result", "result": jsontext.encode(value, "result", limit=RESULT_LIMIT, tuples=True)}
-    except BgappError as error:
-        print(f"bgapp: the result was not kept: {error}", file=sys.stderr)
+    except (BgappError, MemoryError, RecursionError) as error:
+        system.lift_memory_limit()
+        _say(f"bgapp: the result was not kept: {error}\n")
         return {"kind": "result", "result": None, "note": str(error)}
 
 
+def _say(text: str) -> None:
+    """Write to the attempt's log, where the job has left its descriptor open."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
+
+
 def _error_frame(error: BaseException) -> dict[str, Any]:
+    out_of_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if out_of_memory:
+        system.lift_memory_limit()
     name = type(error).__name__
     try:
         text = f"{name}: {error}" if str(error) else name
-    except Exception as second:  # a job's own exception class may fail to say what it is
+    except BaseException as second:  # a job's own exception class may fail to say what it is
         text = f"{name} (its message cannot be shown: {type(second).__name__})"
     lines = traceback.format_exception(type(error), error, _without_own(error))
     trace = "".join(lines)
     if len(trace) > CUT:
         trace = f"{trace[: CUT // 2]}\n... {len(trace) - CUT} characters left out ...\n{trace[-CUT // 2 :]}"
-    print(trace, file=sys.stderr, end="")
-    return {"kind": "error", "error": text[:CUT], "traceback": trace}
+    _say(trace)
+    cause = {"cause": OUT_OF_MEMORY} if out_of_memory else {}
+    return {"kind": "error", "error": text[:CUT], "traceback": trace, **cause}
 
 
 def _without_own(error: BaseException) -> Any:

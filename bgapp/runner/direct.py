@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from bgapp import clock, handle, lifecycle, newjob, rescue, system
+from bgapp import clock, handle, lifecycle, newjob, rescue, scratch, system
 from bgapp.errors import Fenced, JobRejected
 from bgapp.models import Status
 from bgapp.node import Slot
 from bgapp.records import Claim, NewJob, Owner
 from bgapp.runner import loading
 from bgapp.runner.children import Children, ForkedChildren, SpawnedChildren
+from bgapp.runner.oomkills import OomKills
 from bgapp.runner.runner import LOOP_WAIT, Pulse, open_output, order_for, prove_dead
 from bgapp.runner.supervise import Watch, secret_values, supervise
 from bgapp.runtime import Runtime, of
@@ -83,8 +84,11 @@ class _Direct:
             with open_output(self._runtime, claimed, hidden, sys.stdout.buffer) as output:
                 entry = partial(rescue.read_entry, self._node, claimed.job, claimed.attempt)
                 pulse, grace = Pulse(self._quick, claimed, owner.lease, since), self._runtime.settings.kill_grace
-                watch = Watch(self._children, pulse, self._mailbox, output, grace, hidden, lambda: False, entry)
-                outcome = supervise(claimed, order_for(self._node, claimed), watch)
+                watch = Watch(
+                    self._children, pulse, self._mailbox, output, grace, hidden, lambda: False, entry, OomKills()
+                )
+                limits = self._runtime.allowlist.limits(claimed.job_class, claimed.method)
+                outcome = supervise(claimed, order_for(self._node, self._me, claimed, limits), watch)
         except Fenced as error:
             print(f"bgapp: {error}", file=sys.stderr)
             return 1
@@ -96,6 +100,7 @@ class _Direct:
             changes = lifecycle.settle(connection, claimed, outcome, database.clock(connection))
         self._runtime.tell(changes)
         rescue.forget_entry(self._node, claimed.job, claimed.attempt)
+        scratch.remove(self._node, self._me)
         if outcome.error:
             print(f"bgapp: job {claimed.job} {outcome.status}: {outcome.error}", file=sys.stderr)
         if self._interrupted:

@@ -6,7 +6,9 @@ import json
 import struct
 from typing import Any
 
-LARGEST = 512 * 1024  # bytes of one message; a child that sends more is not telling the truth
+# Bytes of one message; a child that sends more is not telling the truth. The largest true one is a result of 256 KiB,
+# each byte of which may need a backslash.
+LARGEST = 1024 * 1024
 HEADER = struct.Struct(">I")
 
 
@@ -16,7 +18,7 @@ class BadFrame(ValueError):
 
 def pack(message: dict[str, Any]) -> bytes:
     """Return a message as bytes."""
-    body = json.dumps(message, ensure_ascii=True).encode()
+    body = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return HEADER.pack(len(body)) + body
 
 

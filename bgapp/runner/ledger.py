@@ -13,7 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from bgapp import clock, lifecycle, queries, rescue, spool
+from bgapp import clock, lifecycle, queries, rescue, scratch, spool
 from bgapp.database import Database
 from bgapp.errors import DatabaseUnavailable, Fenced
 from bgapp.failpoints import reach
@@ -128,6 +128,7 @@ class Ledger:
 
     def _forget(self, finished: Finished) -> None:
         rescue.forget_entry(self._node, finished.claim.job, finished.claim.attempt)
+        scratch.clear(self._node, self._owner.process)
         if self._kept is finished:
             spool.forget(self._node, finished.claim)
             self._kept = None

@@ -17,21 +17,24 @@ from datetime import timedelta
 from functools import partial
 from typing import BinaryIO
 
-from bgapp import attemptlog, clock, lifecycle, queries, rescue, system
+from bgapp import attemptlog, clock, lifecycle, queries, rescue, scratch, system
 from bgapp.attemptwriter import AttemptLogWriter
 from bgapp.database import Database
 from bgapp.errors import DatabaseUnavailable, Fenced
 from bgapp.failpoints import reach
+from bgapp.limits import Limits
 from bgapp.node import Node, Slot
 from bgapp.outcome import Outcome
 from bgapp.records import Claim, Owner
 from bgapp.runner.child import Order
 from bgapp.runner.children import Children
 from bgapp.runner.ledger import Finished, Ledger
+from bgapp.runner.oomkills import OomKills
 from bgapp.runner.output import Output
 from bgapp.runner.supervise import Watch, secret_values, supervise
 from bgapp.runtime import Runtime
 from bgapp.stop import stop_asked
+from bgapp.system import ProcessIdentity
 
 LOOP_WAIT = {"sqlite": 0.1, "postgresql": 2.0}  # seconds a database call may wait inside the poll loop
 LEASE_KEPT = 7 / 8  # of a lease: when it has not been renewed by then, the child is ended
@@ -58,6 +61,7 @@ class Runner:
         self._mailbox = system.Mailbox(node.channel(f"runner-{slot.number}"))
         self._idle: system.Mailbox | None = None
         self._rescue_at = 0.0
+        self._oom_kills = OomKills()
         self._file = _inode(self.database)
         node.write_runner(slot.number, me)
 
@@ -83,6 +87,7 @@ class Runner:
             self._mailbox.close()
             self.children.close()
             self.database.dispose()
+            scratch.remove(self.node, self.owner.process)
 
     def _on_sigterm(self, *_: object) -> None:
         self._leaving = True
@@ -120,15 +125,17 @@ class Runner:
         """Run one claimed attempt; None where it turned out to be somebody else's by now."""
         reach("claimed")
         settings = self.runtime.settings
-        order = order_for(self.node, claimed)
+        limits = self.runtime.allowlist.limits(claimed.job_class, claimed.method)
+        order = order_for(self.node, self.owner.process, claimed, limits)
         hidden = secret_values(claimed, settings.secret_keys)
         try:
             with open_output(self.runtime, claimed, hidden) as output:
                 entry = partial(rescue.read_entry, self.node, claimed.job, claimed.attempt)
                 pulse = Pulse(self.database, claimed, self.owner.lease, self._leased_since)
                 watch = Watch(
-                    self.children, pulse, self._mailbox, output, settings.kill_grace, hidden, self._stop_now, entry
-                )
+                    self.children, pulse, self._mailbox, output, settings.kill_grace, hidden, self._stop_now, entry,
+                    self._oom_kills,
+                )  # fmt: skip
                 outcome = supervise(claimed, order, watch)
         except Fenced:
             return None
@@ -260,7 +267,8 @@ def open_output(
     """Open the log of a claimed attempt; `viewer` sees the output too."""
     settings = runtime.settings
     path = attemptlog.path(settings.log_dir, claimed.job, claimed.attempt)
-    with AttemptLogWriter(path, settings.output_head_bytes, settings.output_tail_bytes) as log:
+    limits = runtime.allowlist.limits(claimed.job_class, claimed.method)
+    with AttemptLogWriter(path, *limits.kept_output(settings.output_head_bytes, settings.output_tail_bytes)) as log:
         output = Output(log, secrets, viewer)
         try:
             yield output
@@ -275,8 +283,8 @@ def prove_dead(node: Node, claimed: Claim) -> Outcome:
     return rescue.lost_or_not_started(rescue.read_entry(node, claimed.job, claimed.attempt), "its forker was lost")
 
 
-def order_for(node: Node, claimed: Claim) -> Order:
-    """Return what the child of a claimed attempt is told."""
+def order_for(node: Node, runner: ProcessIdentity, claimed: Claim, limits: Limits) -> Order:
+    """Make the attempt's temporary folder ready, and return what the child of a claimed attempt is told."""
     return Order(
         job=claimed.job,
         attempt=claimed.attempt,
@@ -286,6 +294,8 @@ def order_for(node: Node, claimed: Claim) -> Order:
         params=claimed.params,
         marker=rescue.marker(node, claimed.job, claimed.attempt) + secrets.token_hex(4),
         entry=str(node.entry_path(claimed.job, claimed.attempt)),
+        temp=scratch.make(node, runner),
+        limits=limits,
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,12 +24,14 @@ from bgapp.rescue import Entry
 from bgapp.runner import frames
 from bgapp.runner.child import Order
 from bgapp.runner.children import Children, News
+from bgapp.runner.oomkills import OomKills
 from bgapp.runner.output import Sink
 
 BEAT = 1.0  # seconds between two looks at the database
 EXIT_TIME = 5.0  # seconds a child may take to leave once it reported its end
 DRAIN = 0.2  # seconds of reading output after the child's end: whoever holds the pipe then is not the attempt
 READ = 64 * 1024
+LONGEST_MESSAGE = 200  # characters of what a job says of its progress
 
 
 class Pulse(Protocol):
@@ -61,6 +64,7 @@ class Watch:
     secrets: frozenset[str]
     stop_now: Callable[[], bool]  # whether the runner was told to end its attempt
     entry: Callable[[], Entry]  # what the attempt's entry file says
+    oom_kills: OomKills
 
 
 def supervise(claimed: Claim, order: Order, watch: Watch) -> Outcome:
@@ -73,10 +77,15 @@ def supervise(claimed: Claim, order: Order, watch: Watch) -> Outcome:
         attempt.close()
     if attempt.fenced:
         raise Fenced(f"attempt {claimed.attempt} of job {claimed.job} is no longer this runner's")
-    facts = attempt.facts
-    if facts.frame is None and facts.ended is not None and facts.ended.signal is not None:
-        facts = replace(facts, entered=watch.entry().entered)
-    return _masked(judge(facts), watch.secrets)
+    return _masked(judge(_explained(attempt.facts, watch)), watch.secrets)
+
+
+def _explained(facts: Facts, watch: Watch) -> Facts:
+    """Ask what only an end without a frame makes worth asking."""
+    if facts.frame is not None or facts.ended is None:
+        return facts
+    killed = facts.ended.signal == "SIGKILL" and facts.stopped_for is None
+    return replace(facts, entered=watch.entry().entered, out_of_memory=watch.oom_kills.rose() if killed else None)
 
 
 def _masked(outcome: Outcome, secrets: frozenset[str]) -> Outcome:
@@ -115,6 +124,8 @@ class _Attempt:
         self._renew_at = started + watch.pulse.renew_every
 
     def start(self, order: Order) -> None:
+        self.facts = replace(self.facts, limits=order.limits)
+        self._to.oom_kills.look()
         output, output_end = os.pipe()
         frames_from, frames_end = os.pipe()
         self._output, self._frames = system.readable(output), system.readable(frames_from)
@@ -180,12 +191,10 @@ class _Attempt:
     def _take_frame(self, message: dict[str, object]) -> None:
         kind = message.get("kind")
         if kind == "progress" and self.facts.frame is None:
-            shown = {"fraction": message.get("fraction"), "message": message.get("message")}
-            text = json.dumps(shown, ensure_ascii=False)
+            text = _progress_text(message)
             self._progress = masking.mask_text(text, self._to.secrets) if self._to.secrets else text
         elif kind in ("result", "error", "refused") and self.facts.frame is None:
-            words = {name: value for name, value in message.items() if name in _FRAME_WORDS and isinstance(value, str)}
-            frame = Frame(**words)
+            frame = Frame(**_frame_words(message))
             self.facts = replace(self.facts, frame=frame, frame_before_stop=self.facts.stopped_for is None)
             self._exit_by = clock.monotonic() + EXIT_TIME
 
@@ -228,6 +237,7 @@ class _Attempt:
         if self._beat_at <= now:
             self._beat_at = now + BEAT
             self._beat(now)
+            self._to.oom_kills.look()
         if self._limit_at is not None and self._limit_at <= now:
             self._limit_at = None
             if self.facts.frame is None:
@@ -267,7 +277,37 @@ class _Attempt:
             self._renew_at = now
 
 
-_FRAME_WORDS = ("kind", "result", "note", "error", "traceback")
+_FRAME_WORDS = ("kind", "result", "note", "error", "traceback", "cause")
+
+
+# A child tells the truth only as long as its job does not write to the pipe itself: what is stored and shown later is
+# checked here, once.
+
+
+def _frame_words(message: Mapping[str, object]) -> dict[str, str]:
+    """Return the words of a frame that counts. Raises BadFrame for a result that is not JSON."""
+    words = {
+        name: _storable(value) for name, value in message.items() if name in _FRAME_WORDS and isinstance(value, str)
+    }
+    try:
+        json.loads(words.get("result", "null"))
+    except (ValueError, RecursionError) as error:
+        raise frames.BadFrame("a result that is not JSON") from error
+    return words
+
+
+def _progress_text(message: Mapping[str, object]) -> str:
+    fraction, words = message.get("fraction"), message.get("message")
+    told = {
+        "fraction": fraction if isinstance(fraction, int | float) and math.isfinite(fraction) else None,
+        "message": _storable(words[:LONGEST_MESSAGE]) if isinstance(words, str) else None,
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _storable(text: str) -> str:
+    """Return a text as every database takes it: PostgreSQL knows no NUL, and none can encode half a character."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def secret_values(claimed: Claim, extra: tuple[str, ...]) -> frozenset[str]:

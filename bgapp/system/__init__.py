@@ -41,6 +41,9 @@ if sys.platform == "win32":
         identify,
         inherited_frame_fd,
         is_alive,
+        lift_memory_limit,
+        limit_process,
+        oom_kills,
         open_private,
         pid_namespace,
         post,
@@ -77,6 +80,7 @@ else:
         terminate,
         thread_count,
     )
+    from bgapp.system.posixlimits import lift_memory_limit, limit_process, oom_kills
     from bgapp.system.posixtree import SpawnedTree
 
 __all__ = [
@@ -93,6 +97,9 @@ __all__ = [
     "identify",
     "inherited_frame_fd",
     "is_alive",
+    "lift_memory_limit",
+    "limit_process",
+    "oom_kills",
     "open_private",
     "pid_namespace",
     "post",

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from ctypes import wintypes
 from pathlib import Path
 
+from bgapp.limits import Limits
 from bgapp.system import Ended, ProcessIdentity
 
 CAN_FORK = False
@@ -32,6 +33,8 @@ LOCKFILE_FAIL_IMMEDIATELY, LOCKFILE_EXCLUSIVE_LOCK = 1, 2
 SEMAPHORE_MODIFY_STATE, WAIT_OBJECT_0, INFINITE = 2, 0, 0xFFFFFFFF
 PROCESS_TERMINATE = 0x0001
 JOB_KILL_ON_CLOSE, EXTENDED_LIMITS, ACCOUNTING = 0x2000, 9, 8
+JOB_PROCESS_TIME, JOB_PROCESS_MEMORY = 0x2, 0x100
+STATUS_QUOTA_EXCEEDED = 0xC0000044  # what a process ends with whose time the job object ended
 MOST_WAKE_UPS = 4096
 
 
@@ -242,6 +245,37 @@ def die_with_parent(parent: int) -> None:
     """Nothing to do: the runner's job object ends its children with it."""
 
 
+def limit_process(limits: Limits) -> None:
+    """Hold this process, and what it starts, to `cpu` and `memory`, by a job object inside its runner's.
+
+    To be called once the application is loaded: both count from what is used by then. Open files and niceness are
+    not limited here.
+    """
+    if limits.cpu is None and limits.memory is None:
+        return
+    import psutil
+
+    rules = _ExtendedLimits()
+    if limits.cpu is not None:
+        rules.flags |= JOB_PROCESS_TIME
+        rules.process_time = int((time.process_time() + limits.cpu) * 10_000_000)
+    if limits.memory is not None:
+        rules.flags |= JOB_PROCESS_MEMORY
+        rules.process_memory = psutil.Process().memory_info().private + limits.memory
+    job = wintypes.HANDLE(kernel32.CreateJobObjectW(None, None))
+    kernel32.SetInformationJobObject(job, EXTENDED_LIMITS, ctypes.byref(rules), ctypes.sizeof(rules))
+    kernel32.AssignProcessToJobObject(job, wintypes.HANDLE(kernel32.GetCurrentProcess()))
+
+
+def lift_memory_limit() -> None:
+    """Nothing to do: what a method let go of is free again."""
+
+
+def oom_kills() -> int | None:
+    """Return None: Windows ends no process for lack of memory."""
+    return None
+
+
 def adopt_orphans() -> None:
     """Nothing to do: a job object holds every descendant."""
 
@@ -354,4 +388,7 @@ class SpawnedTree:
             time.sleep(0.01)
         kernel32.CloseHandle(self._job)
         seconds = (usage.user + usage.kernel) / 10_000_000
-        return Ended(code, None, seconds, limits.peak_process_memory or None)
+        peak = limits.peak_process_memory or None
+        if code == STATUS_QUOTA_EXCEEDED:
+            return Ended(None, "SIGXCPU", seconds, peak)
+        return Ended(code, None, seconds, peak)

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask, current_app, g, request, session, url_for
 
-from bgapp import attemptlog, clock
+from bgapp import attemptlog, clock, endings
 from bgapp.models import Status
 from bgapp.web import access, csrf, nextpath, static, wording
 
@@ -98,7 +98,10 @@ class Helpers:
         return wording.REASONS.get(word or "", "")
 
     def ending(self, attempt: Any) -> str:
-        return wording.ending(attempt)
+        return endings.process_end(attempt)
+
+    def sequel(self, job: Any, attempt: Any) -> str:
+        return endings.sequel(job, attempt)
 
     def text(self, value: object, most: int = CUT) -> str:
         """Return any text with its control, bidi and zero-width characters made visible, cut where it is too long."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bgapp.models import Reason, Status
 
 ICONS = {
@@ -38,23 +36,3 @@ REASONS = {
     Reason.EXPIRED.value: "It waited longer than it was wanted.",
     Reason.CANCELLED.value: "It was stopped on request.",
 }
-
-_SIGNALS = {
-    "SIGKILL": "killed, by a person, a program, or the kernel for lack of memory",
-    "SIGTERM": "asked to end",
-    "SIGINT": "interrupted",
-    "SIGSEGV": "crashed: compiled code touched memory that it must not",
-    "SIGBUS": "crashed: compiled code touched memory that is not there",
-    "SIGABRT": "aborted: compiled code gave up",
-    "SIGXCPU": "ended by the kernel: its limit of CPU seconds passed",
-}
-
-
-def ending(attempt: Any) -> str:
-    """Return how an attempt's process ended; empty for one that ended as it should, that lives, or that nobody saw."""
-    if attempt.signal is not None:
-        meaning = _SIGNALS.get(attempt.signal)
-        return f"{attempt.signal} ({meaning})" if meaning else str(attempt.signal)
-    if attempt.exit_code is None or (attempt.exit_code == 0 and attempt.status == Status.COMPLETED):
-        return ""
-    return f"exit code {attempt.exit_code}"

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from bgapp.allowlist import Allowed, AllowList, MethodOptions
+from bgapp.allowlistsetting import SETTING
 from bgapp.backoff import Backoff
 from bgapp.errors import ClassNotAllowed, ClassUnknown, ConfigurationError, MethodNotAllowed, MethodUnknown
+from bgapp.limits import Limits
 from tests.unit import job_classes
 from tests.unit.job_classes import Magic, Parameters, Report
 
@@ -402,3 +404,32 @@ def test_refused_calls_are_not_remembered() -> None:
             allowlist.find(f"Name{number}")
     assert [len(value) for value in vars(allowlist).values()] == state
     assert AllowList.from_setting([Parameters]).find(Parameters) == f"{HERE}.Parameters"
+
+
+# Limits
+
+
+def test_limits_belong_to_a_method_and_are_part_of_the_text_that_tells_generations_apart() -> None:
+    written = {"cpu": 60, "memory": "512 MiB", "open_files": 64, "output": "1 MiB", "nice": 5}
+    allowlist = AllowList.from_setting({REPORT: {"methods": {"build": written, "count": {}}}})
+    assert allowlist.limits(REPORT, "build") == Limits(60, 512 * 2**20, 64, 2**20, 5)
+    assert (
+        allowlist.limits(REPORT, "count")
+        == allowlist.limits(REPORT, "gone")
+        == allowlist.limits("a.B", "c")
+        == Limits()
+    )
+    texts = {
+        AllowList.from_setting({REPORT: {"methods": {"build": {name: value}}}}).text()
+        for name, value in written.items()
+    }
+    assert len(texts | {allow("build").text()}) == len(written) + 1
+
+
+def test_a_list_of_classes_sets_no_limits() -> None:
+    assert AllowList.from_setting([REPORT]).limits(REPORT, "build") == Limits()
+
+
+def test_a_bad_limit_is_refused_with_its_place_value_and_range() -> None:
+    with pytest.raises(ConfigurationError, match=f"{SETTING}: {REPORT}.build: memory is '1 MiB'; it must be 16 MiB to"):
+        AllowList.from_setting({REPORT: {"methods": {"build": {"memory": "1 MiB"}}}})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bgapp import options
 from bgapp import settings as settings_module
 from bgapp.backoff import Backoff
 from bgapp.errors import BadOption
@@ -206,3 +207,48 @@ def test_subclasses_of_text_and_numbers_are_stored_plain(settings: Settings) -> 
     options = checked(settings, queue=Text("q"), unique_key=Text("k"), retries=Number(2), priority=Number(3))
     assert {type(options.queue), type(options.unique_key)} == {str}
     assert {type(options.retries), type(options.priority)} == {int}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (20_000_000, 20_000_000),
+        ("512 MiB", 512 * 2**20),
+        ("2 GiB", 2 * 2**30),
+        ("300 MB", 300_000_000),
+        ("1.5gib", 1_610_612_736),
+        (" 20000 kB ", 20_000_000),
+        ("20000000 B", 20_000_000),
+        ("16 TiB", 16 * 2**40),
+    ],
+)
+def test_a_size_is_bytes_or_a_number_with_a_unit(text: object, count: int) -> None:
+    assert options.check_memory(text) == count
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, 1.5e9, -1, 0, "", "512", "MiB", "512 MiBs", "1 PiB", "-1 GiB", "1e3 MiB", "١ GiB", "15 MiB", "17 TiB", None],
+)
+def test_a_size_of_memory_that_makes_no_sense_is_refused_with_the_range(value: object) -> None:
+    with pytest.raises(
+        BadOption, match='it must be 16 MiB to 16 TiB, as a number of bytes or as text such as "512 MiB"'
+    ):
+        options.check_memory(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "allowed"),
+    [
+        ("cpu", (1, 3600), (0, -1, 1.5, "60", True, 10**9), "a whole number from 1 to 31536000"),
+        ("open_files", (32, 1024), (31, 2**21, "64", 64.0), "a whole number from 32 to 1048576"),
+        ("nice", (0, 19), (-1, 20, "5", False), "a whole number from 0 to 19"),
+        ("output", (1024, "64 MiB"), (1023, "65 MiB", 1.5, "much"), "1 KiB to 64 MiB"),
+    ],
+)
+def test_limits_have_ranges(name: str, good: tuple[object, ...], bad: tuple[object, ...], allowed: str) -> None:
+    read = getattr(options, f"check_{name}")
+    assert all(read(value) for value in good if value)
+    for value in bad:
+        with pytest.raises(BadOption, match=allowed):
+            read(value)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from bgapp.limits import Limits
 from bgapp.models import Reason, Status
 from bgapp.outcome import Facts, Frame, Outcome, judge
 from bgapp.system import Ended
@@ -97,3 +100,63 @@ def test_a_process_that_could_not_be_made_outweighs_everything() -> None:
 def test_only_a_start_that_failed_is_not_started() -> None:
     assert not judge(Facts(CLEAN)).not_started
     assert not judge(Facts(CLEAN, RESULT)).not_started
+
+
+# Limits ----------------------------------------------------------------------------------------------------------
+
+CPU = Limits(cpu=60)
+MEMORY = Limits(memory=200 * 2**20)
+STARVED = Frame("error", error="MemoryError", traceback="Traceback ...", cause="memory")
+
+
+@pytest.mark.parametrize(
+    ("ended", "limits", "reason"),
+    [
+        (Ended(None, "SIGXCPU", 60.1, None), CPU, Reason.LIMIT),
+        (Ended(None, "SIGKILL", 62.1, None), CPU, Reason.LIMIT),
+        (Ended(None, "SIGKILL", 3.0, None), CPU, Reason.LOST),
+        (Ended(None, "SIGXCPU", 60.1, None), Limits(), Reason.LOST),
+        (Ended(None, "SIGSEGV", 99.0, None), CPU, Reason.LOST),
+    ],
+)
+def test_the_cpu_limit_is_judged_by_signal_and_seconds(ended: Ended, limits: Limits, reason: Reason) -> None:
+    found = judge(Facts(ended, limits=limits, entered=True))
+    assert (found.reason, found.may_retry) == (reason, True)
+    if reason is Reason.LIMIT:
+        assert str(found.error).startswith(
+            f"the limit of 60 s of CPU was passed (it used {ended.cpu_seconds:.1f} s), while"
+        )
+
+
+def test_a_method_that_got_no_more_memory_passed_its_limit_where_it_had_one() -> None:
+    ended = Ended(0, None, 1.0, 245 * 2**20)
+    found = judge(Facts(ended, STARVED, limits=MEMORY))
+    assert (found.status, found.reason, found.traceback) == (Status.FAILED, Reason.LIMIT, "Traceback ...")
+    assert found.error == (
+        "the memory limit of 200 MiB was passed; the process's peak, application included, was 245 MiB (MemoryError)"
+    )
+    assert judge(Facts(ended, STARVED)).reason is Reason.ERROR
+    assert judge(Facts(ended, replace(STARVED, cause=None), limits=MEMORY)).reason is Reason.ERROR
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (
+            True,
+            "killed by the kernel for lack of memory (SIGKILL); the process's peak, application included, was 1 KiB",
+        ),
+        (False, "by a person or by another program; the kernel did not do it for lack of memory"),
+        (None, "or by the kernel for lack of memory"),
+    ],
+)
+def test_a_kill_is_blamed_on_the_kernel_only_where_it_says_so(known: bool | None, words: str) -> None:
+    found = judge(Facts(KILLED, out_of_memory=known))
+    assert found.reason is Reason.LOST
+    assert words in str(found.error)
+
+
+@pytest.mark.parametrize("facts", [Facts(KILLED), Facts(CLEAN), Facts(KILLED, stopped_for=Reason.TIMEOUT, timeout=2.0)])
+def test_whether_effects_are_possible_is_told(facts: Facts) -> None:
+    assert str(judge(replace(facts, entered=True)).error).endswith(", while the method ran: it may have had effects")
+    assert str(judge(replace(facts, entered=False)).error).endswith(", before the method was entered")

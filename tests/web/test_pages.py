@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from flask import Flask
 
 from bgapp import attemptlog
 from bgapp.models import Reason, Status
@@ -290,11 +291,26 @@ def test_attempts_stand_newest_first_with_cost_and_ending(viewer: Browser, runti
     html = viewer.get(f"/jobs/{job_id}").text
     words = text_of(html)
     assert html.index('id="attempt-2"') < html.index('id="attempt-1"')
-    assert "SIGSEGV (crashed: compiled code touched memory that it must not)" in words
+    assert "Ended with SIGSEGV" in words
     assert "exit code 1" in words
     assert "50.0 MiB" in words
     assert "1.25 s" in words
     assert "Traceback of the first" in words
+
+
+def test_page_and_shell_say_the_same_of_what_follows_an_attempt(viewer: Browser, runtime: Runtime, web: Flask) -> None:
+    job_id = add(runtime, Status.FAILED, attempt=2, attempt_limit=2, reason="limit", error="the memory limit passed")
+    add_attempt(runtime, job_id, 1, error="first")
+    add_attempt(runtime, job_id, 2, reason="limit", error="the memory limit passed", exit_code=0)
+    page = text_of(viewer.get(f"/jobs/{job_id}").text)
+    shell = web.test_cli_runner().invoke(args=["jobs", "show", str(job_id)]).output
+    last = (
+        "It is not tried again: no retry is left. Make it use less, or raise the limit in the allow-list, then"
+        f" `jobs retry {job_id}` or Retry on its page."
+    )
+    for words in ("Attempt 2 followed.", last):
+        assert page.count(words) == 1
+        assert shell.count(words) == 1
 
 
 def test_a_hundred_attempts_are_listed_and_twenty_shown_whole(viewer: Browser, runtime: Runtime) -> None:

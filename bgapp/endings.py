@@ -1,0 +1,108 @@
+"""How attempts end, in words for whoever reads them at night: what died of what, what follows, and what to do.
+
+The error of an attempt is made from these words when it is judged; the rest is made when a job is shown, on its page
+and by `jobs show` alike.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from bgapp.models import Reason, Status
+
+SIGNALS = {
+    "SIGKILL": "killed (SIGKILL): by a person, by another program, or by the kernel for lack of memory",
+    "SIGTERM": "ended by a SIGTERM that bgapp did not send: the machine or its service stopped, or a person did it",
+    "SIGINT": "interrupted (SIGINT): by Ctrl-C or by another program",
+    "SIGHUP": "ended by SIGHUP: by a person or by another program",
+    "SIGSEGV": "crashed (SIGSEGV): compiled code touched memory that it must not",
+    "SIGBUS": "crashed (SIGBUS): compiled code touched memory that is not there",
+    "SIGFPE": "crashed (SIGFPE): compiled code divided by zero",
+    "SIGILL": "crashed (SIGILL): compiled code is not made for this processor",
+    "SIGABRT": "aborted (SIGABRT): compiled code gave up",
+    "SIGXCPU": "ended by the kernel (SIGXCPU): a limit of CPU seconds, set outside bgapp, was passed",
+    "SIGXFSZ": "ended by the kernel (SIGXFSZ): a limit on the size of files, set outside bgapp, was passed",
+    "SIGALRM": "ended by SIGALRM: an alarm that the job set itself",
+    "SIGPIPE": "ended by SIGPIPE: it wrote to a program that had ended",
+}
+KILLED_BY_SOMEONE = "killed (SIGKILL): by a person or by another program; the kernel did not do it for lack of memory"
+OUT_OF_MEMORY = "killed by the kernel for lack of memory (SIGKILL)"
+
+ENTERED = "while the method ran: it may have had effects"
+NOT_ENTERED = "before the method was entered"
+
+_ADVICE = {
+    Reason.ERROR: "Read the traceback and mend the cause",
+    Reason.TIMEOUT: "See in its output what it waited for, or give it a longer time limit",
+    Reason.LOST: "Find out who ended it: its output, the runner's log and the kernel's messages may say",
+    Reason.POISON: "It seems to kill whatever runs it: mend that first",
+    Reason.NOT_ALLOWED: "Name class and method in BGAPP_ALLOWED_JOBS, if it should run",
+    Reason.NO_RESULT: "Look for os._exit in the job's code, and at the end of its output",
+    Reason.NOT_STARTED: "See that this machine has memory and processes to spare",
+    Reason.LIMIT: "Make it use less, or raise the limit in the allow-list",
+    Reason.EXPIRED: "Ask for it anew if it is still wanted",
+}
+_CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+
+
+def ended_by(signal: str, out_of_memory: bool | None) -> str:
+    """Return what a signal that bgapp did not send means. `out_of_memory`: what the kernel counts, None if nothing."""
+    if signal == "SIGKILL" and out_of_memory is not None:
+        return OUT_OF_MEMORY if out_of_memory else KILLED_BY_SOMEONE
+    return SIGNALS.get(signal, f"ended by {signal}")
+
+
+def when(entered: bool | None) -> str:
+    """Return whether effects are possible, as the end of a sentence; empty where nobody knows."""
+    return "" if entered is None else f", {ENTERED if entered else NOT_ENTERED}"
+
+
+def process_end(attempt: Any) -> str:
+    """Return how an attempt's process ended; empty for one that ended as it should, that lives, or that nobody saw."""
+    if attempt.signal is not None:
+        return str(attempt.signal)
+    if attempt.exit_code is None or (attempt.exit_code == 0 and attempt.status == Status.COMPLETED):
+        return ""
+    return f"exit code {attempt.exit_code}"
+
+
+def sequel(job: Any, attempt: Any) -> str:
+    """Return what followed or follows from an attempt that did not complete, and what to do, in a sentence or two.
+
+    Empty where it completed or still runs. `job` and `attempt` are rows of the tables.
+    """
+    if attempt.finished_at is None or attempt.status == Status.COMPLETED:
+        return ""
+    if attempt.number < job.attempt:
+        return f"Attempt {attempt.number + 1} followed."
+    if job.status in (Status.SCHEDULED, Status.PENDING):
+        return _tried_again(job, attempt)
+    if job.status == Status.CANCELLED:
+        return f"It is not tried again by itself; `jobs retry {job.id}`, or Retry on its page, runs it once more."
+    if job.status != Status.FAILED:
+        return ""
+    again = "It is not tried again"
+    if job.attempt >= job.attempt_limit and job.reason != Reason.POISON:
+        again += ": no retry was asked for" if job.retries == 0 else ": no retry is left"
+    return f"{again}. {_advice(job.reason, attempt)}, then `jobs retry {job.id}` or Retry on its page."
+
+
+def _tried_again(job: Any, attempt: Any) -> str:
+    place = f"attempt {attempt.number + 1} of {job.attempt_limit}"
+    free = " This used no retry." if attempt.reason == Reason.NOT_STARTED else ""
+    if job.status == Status.PENDING:
+        return f"It is tried again as soon as a runner is free: {place}.{free}"
+    return f"It is tried again at {_moment(job.run_at)}: {place}.{free}"
+
+
+def _advice(reason: str | None, attempt: Any) -> str:
+    if attempt.signal in _CRASHES and reason in (Reason.LOST, Reason.POISON):
+        return "The stack of the crash is at the end of its output: mend or replace the compiled code"
+    if reason == Reason.LOST and OUT_OF_MEMORY in (attempt.error or ""):
+        return "Give the machine or its container more memory, or the job less to do at once"
+    return _ADVICE.get(Reason(reason), "Read its error") if reason in set(Reason) else "Read its error"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
