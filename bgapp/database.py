@@ -21,15 +21,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 
-from bgapp import clock, system
-from bgapp.errors import DatabaseBusy, DatabaseUnavailable
+from bgapp import clock, postgres, system
+from bgapp.errors import DatabaseAway, DatabaseBusy, DatabaseUnavailable
 from bgapp.models import UtcDateTime
 
 SQLITE_WAIT = 10.0  # seconds a write waits for another's transaction; a runner's poll loop waits far less
-POSTGRES_WAIT = 15.0  # seconds for one statement
 CLOCK = select(func.clock_timestamp(type_=UtcDateTime()))
-# A lock or statement timeout, a deadlock, a transaction that met another.
-TRY_AGAIN = {"55P03", "57014", "40P01", "40001"}
 SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -62,7 +59,9 @@ class Database:
     @property
     def engine(self) -> Engine:
         if self._engine is None:
-            self._engine = self._create_sqlite() if self.is_sqlite else self._create_postgres()
+            self._engine = (
+                self._create_sqlite() if self.is_sqlite else postgres.create(self.url, self.wait, self._connections)
+            )
         return self._engine
 
     def _create_sqlite(self) -> Engine:
@@ -86,34 +85,6 @@ class Database:
         def begin(connection: Connection) -> None:
             writes = connection.get_execution_options().get("bgapp_writes", False)
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-        return engine
-
-    def _create_postgres(self) -> Engine:
-        from bgapp import postgres  # only where it is used: SQLite needs no driver
-
-        wait = int((POSTGRES_WAIT if self.wait is None else self.wait) * 1000)
-        limits = {"statement_timeout": wait, "lock_timeout": wait, "idle_in_transaction_session_timeout": 60_000}
-        engine = create_engine(
-            self.url,
-            pool_size=self._connections,
-            max_overflow=20,
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
-            connect_args={
-                "connect_timeout": 2,
-                "tcp_user_timeout": 10_000,
-                "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 2,
-            },
-        )
-        connect = postgres.connector(wait / 1000)
-
-        @event.listens_for(engine, "do_connect")
-        def connect_bounded(_dialect: Any, _record: Any, words: list[Any], options: dict[str, Any]) -> Any:
-            return connect(*words, **options)
 
         return engine
 
@@ -185,14 +156,22 @@ def translated() -> Iterator[None]:
 def explain(error: DBAPIError) -> DatabaseUnavailable:
     """Return what a driver's error means for the person who reads it."""
     text = str(error.orig).strip().partition("\n")[0] or type(error.orig).__name__
-    if getattr(error.orig, "sqlstate", None) in TRY_AGAIN:
-        return DatabaseBusy(f"the database did not finish in time, nothing was written: try again ({text})")
+    if hasattr(error.orig, "sqlstate"):
+        return _explain_postgres(error.orig.sqlstate, text)  # type: ignore[union-attr] # None has no such attribute
     if "database is locked" in text or "database table is locked" in text:
         return DatabaseBusy("another process is writing to the database and did not finish in time: try again")
     if "unable to open database file" in text or "readonly database" in text:
         return DatabaseUnavailable(
             f"the database file cannot be opened for writing ({text}): check its path, its owner and its mode"
         )
+    return DatabaseUnavailable(f"the database cannot be used: {text}")
+
+
+def _explain_postgres(state: str | None, text: str) -> DatabaseUnavailable:
+    if state in postgres.TRY_AGAIN:
+        return DatabaseBusy(f"the database did not finish in time, nothing was written: try again ({text})")
+    if postgres.is_away(state):
+        return DatabaseAway(f"the database cannot be used: {text}")
     return DatabaseUnavailable(f"the database cannot be used: {text}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from bgapp import clock, lifecycle, newjob, queries, wake
+from bgapp import clock, lifecycle, newjob, queries, repeat, wake
 from bgapp import runtime as runtimes
 from bgapp.errors import BadOption, DatabaseUnavailable, JobRejected, QueueFull, shown
 from bgapp.failpoints import reach
@@ -48,7 +48,8 @@ def run_background_job(
     unique_key: while a job with it waits or runs, that job is returned and `.created` is false.
     session: your own SQLAlchemy session; the job appears if and when that commits.
 
-    Raises a subclass of JobRejected (nothing stored, one line in the errors log), DatabaseUnavailable.
+    Raises a subclass of JobRejected (nothing stored, one line in the errors log), DatabaseUnavailable (nothing
+    stored), and CommitUnknown, a kind of it, where nobody can tell whether the job was stored.
     """
     runtime = runtimes.current()
     wanted = {
@@ -98,13 +99,17 @@ def _in_transaction(
     runtime: Runtime, session: Any, add: Callable[[Connection], tuple[Added, list[Change]]]
 ) -> tuple[Added, list[Change]]:
     """Add in a transaction of our own, or in the caller's; what changed is told once it has committed."""
+
+    def adding(connection: Connection) -> tuple[Added, list[Change]]:
+        found = add(connection)
+        reach("insert")
+        return found
+
     if session is None or not runtime.is_ready:
         refuse_self_lock(runtime.database)
     runtime.ready()
     if session is None:
-        with runtime.database.write() as connection:
-            added, changes = add(connection)
-            reach("insert")
+        added, changes = repeat.write(runtime.database, adding, lambda stored: _numbers(stored[0]))
         reach("inserted")
         _announce(runtime, changes)
     else:
@@ -113,6 +118,12 @@ def _in_transaction(
         if changes:
             after_commit(session, lambda: _announce_if_stored(runtime, changes))
     return added, changes
+
+
+def _numbers(added: int | list[int]) -> str:
+    if isinstance(added, int):
+        return f"job {added}"
+    return f"job {added[0]}" if len(added) == 1 else f"the {len(added)} jobs {added[0]} to {added[-1]}"
 
 
 def _announce(runtime: Runtime, changes: list[Change]) -> None:

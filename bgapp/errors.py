@@ -37,12 +37,24 @@ class ConfigurationError(_ToldByCommands):
     """A setting, the allow-list or the instance folder cannot be used. Commands exit with code 4."""
 
 
+class NodeClash(BgappError):
+    """Another leader says that it is this node: the machine or its instance folder was copied."""
+
+
 class DatabaseUnavailable(_ToldByCommands):
     """The database cannot be reached, opened or written. Commands exit with code 4."""
 
 
 class DatabaseBusy(DatabaseUnavailable):
     """Another process holds the database's write lock. Nothing was written; trying again is right."""
+
+
+class DatabaseAway(DatabaseUnavailable):
+    """The database server cannot be reached now: it restarts, is cut off, or has no connection left."""
+
+
+class CommitUnknown(DatabaseUnavailable):
+    """The connection broke during COMMIT and the database could not be asked: nobody knows whether it happened."""
 
 
 class SchemaMismatch(DatabaseUnavailable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bgapp import clock, lifecycle, queries, wake
+from bgapp import clock, lifecycle, queries, repeat, wake
 from bgapp.errors import UnknownJob
 from bgapp.runtime import Runtime, current
 
@@ -50,8 +50,7 @@ class JobHandle:
 
     def refresh(self) -> JobHandle:
         """Look again; return this handle. Raises UnknownJob, DatabaseUnavailable."""
-        with self._runtime.database.read() as connection:
-            self._row = queries.job(connection, self.id)
+        self._row = repeat.read(self._runtime.database, lambda connection: queries.job(connection, self.id))
         if self._row is None:
             raise UnknownJob(self.id)
         return self
@@ -80,7 +79,11 @@ def get_job(job_id: int) -> JobHandle:
 
 def cancel(runtime: Runtime, job_id: int, by: str | None) -> None:
     """Cancel a job and tell it to whoever runs it. Raises UnknownJob, WrongState, DatabaseUnavailable."""
-    with runtime.database.write() as connection:
-        changes = lifecycle.cancel(connection, job_id, by, runtime.database.clock(connection))
+    database = runtime.database
+    changes = repeat.write(
+        database,
+        lambda connection: lifecycle.cancel(connection, job_id, by, database.clock(connection)),
+        lambda _: f"the cancellation of job {job_id}",
+    )
     runtime.tell(changes)
     wake.wake_runners(runtime.settings.instance)

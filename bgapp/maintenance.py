@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from bgapp import clock, controls, rescue
-from bgapp.errors import DatabaseUnavailable
+from bgapp import clock, controls, rescue, stop
+from bgapp.errors import DatabaseUnavailable, NodeClash
 from bgapp.node import Node
 from bgapp.runtime import Runtime
 
 SAY_ALIVE = 5.0  # seconds
 LOOK_FOR_DEAD_NODES = 10.0  # seconds
+FORGET_SILENT_NODES = timedelta(days=1)
 MARGIN = 1 / 6  # of a lease, after its end: by then the loser has long stopped itself
 CONTACT = 1 / 3  # of a lease: who came back to the database later than others must let them renew first
 
@@ -22,10 +23,11 @@ class Maintenance:
         self._runtime, self._node, self._generation = runtime, node, generation
         self._alive_at = 0.0
         self._nodes_at = 0.0
+        self._told: set[datetime] | None = None
         self._contact_since: float | None = None
 
     def run(self) -> int:
-        """Do what is due; return how many jobs changed. Raises DatabaseUnavailable."""
+        """Do what is due; return how many jobs changed. Raises DatabaseUnavailable, NodeClash."""
         try:
             return self._run(clock.monotonic())
         except DatabaseUnavailable:
@@ -35,8 +37,7 @@ class Maintenance:
     def _run(self, now: float) -> int:
         database = self._runtime.database
         if now >= self._alive_at:
-            with database.write() as connection:
-                controls.say_alive(connection, self._node, self._generation, database.clock(connection))
+            self._say_alive()
             self._alive_at = now + SAY_ALIVE
         changes = rescue.rescue(database, self._node, self._leases_from(now))
         self._runtime.tell(changes)
@@ -44,6 +45,21 @@ class Maintenance:
             self._nodes_at = now + LOOK_FOR_DEAD_NODES
             self._forget_dead_nodes()
         return len(changes)
+
+    def _say_alive(self) -> None:
+        """Say that this node lives, unless another says so too: then nothing is rescued, started or claimed here."""
+        database = self._runtime.database
+        try:
+            with database.write() as connection:
+                now = database.clock(connection)
+                controls.say_alive(connection, self._node, self._generation, now, self._told)
+                self._told = {*(self._told or ()), now}  # until COMMIT has answered it may be any of them
+        except NodeClash as clash:
+            self._node.refuse(str(clash))
+            stop.ask_to_stop(self._node, now=False)
+            raise
+        self._told = {now}
+        self._node.refuse(None)
 
     def _leases_from(self, now: float) -> timedelta | None:
         """Return how long after its end a lease counts as over; None while this process may not judge.
@@ -57,8 +73,9 @@ class Maintenance:
         return timedelta(seconds=lease * MARGIN) if now - self._contact_since >= lease * CONTACT else None
 
     def _forget_dead_nodes(self) -> None:
-        gone = rescue.forget_dead_nodes(self._node)
-        if gone:
-            with self._runtime.database.write() as connection:
-                for node_id in gone:
-                    controls.forget_node(connection, node_id)
+        database = self._runtime.database
+        gone = rescue.forget_dead_nodes(database, self._node)
+        with database.write() as connection:
+            for node_id in gone:
+                controls.forget_node(connection, node_id)
+            controls.forget_silent_nodes(connection, database.clock(connection) - FORGET_SILENT_NODES)

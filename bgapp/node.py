@@ -3,6 +3,9 @@
 A node is one (instance folder, PID namespace). Every process of it holds `lock` shared; as long as anyone does,
 the node lives, and the kernel frees the lock however its holders end. A namespace's number alone proves nothing,
 because the kernel gives it out again; with the boot's id and a held lock it does.
+
+A copied instance folder has copies of nodes in it, and nobody holds their locks. Such a copy is told by its folder,
+which is not the one that the node wrote down, and proves nothing about the node.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bgapp import system
+from bgapp import clock, system
 from bgapp.errors import ConfigurationError
 
 FOLDER = "nodes"
 IDENTITY = "node.json"
+REFUSAL = "refused"
 
 
 class Slot:
@@ -54,6 +58,7 @@ class Node:
         try:
             nodes.mkdir(parents=True, exist_ok=True, mode=0o700)
             with one_at_a_time(nodes):
+                remove_copies(instance)
                 node = cls._own(nodes) or cls._create(nodes)
                 node.take_membership()
         except OSError as error:
@@ -62,8 +67,10 @@ class Node:
 
     @classmethod
     def _own(cls, nodes: Path) -> Node | None:
-        here = _identity()
-        return next((node for node in each(nodes.parent) if node.identity() == here), None)
+        node = next((node for node in each(nodes.parent) if node.is_here()), None)
+        if node is not None and FOLDER_ID not in (node.identity() or {}):  # written by an earlier release
+            _write(node.folder / IDENTITY, _identity(node.folder))
+        return node
 
     @classmethod
     def _create(cls, nodes: Path) -> Node:
@@ -71,7 +78,7 @@ class Node:
         node.folder.mkdir(mode=0o700)
         (node.folder / "entries").mkdir(mode=0o700)
         (node.folder / "wake").mkdir(mode=0o700)
-        _write(node.folder / IDENTITY, _identity())
+        _write(node.folder / IDENTITY, _identity(node.folder))
         return node
 
     def take_membership(self) -> None:
@@ -80,15 +87,40 @@ class Node:
             time.sleep(0.001)  # another process looks at this moment whether the node is dead
 
     def identity(self) -> dict[str, str] | None:
-        """Return boot id and PID namespace as written down; None where the file is missing or broken."""
+        """Return boot id, PID namespace, host name and folder as written down, the last two not by earlier releases;
+        None where the file is missing or broken."""
         try:
             found = json.loads((self.folder / IDENTITY).read_text())
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 
+    def is_here(self) -> bool:
+        """Return whether the pids of this node mean something to this process."""
+        found = self.identity() or {}
+        here = (system.boot_id(), system.pid_namespace())
+        return not self.is_copy() and (found.get("boot_id"), found.get("pid_namespace")) == here
+
+    def is_copy(self) -> bool:
+        """Return whether this folder was copied with an instance folder: the node itself is elsewhere."""
+        found = self.identity() or {}
+        try:
+            return found.get(FOLDER_ID) not in (None, folder_id(self.folder))
+        except FileNotFoundError:
+            return False
+
+    def lock_proves(self, *, one_machine: bool) -> bool:
+        """Return whether a free lock here proves that no process of the node lives.
+
+        `one_machine`: whether only one machine can use the database at all. Else it must be this boot's: a cloned
+        virtual machine looks exactly like an earlier boot of its original, which may live on.
+        """
+        if not self.folder.is_dir() or self.is_copy():
+            return False
+        return one_machine or (self.identity() or {}).get("boot_id") == system.boot_id()
+
     def is_dead(self) -> bool:
-        """Return whether no process of this node lives: its lock is free."""
+        """Return whether no process holds the lock in this folder; `lock_proves` tells what that means."""
         probe = system.FileLock(self.folder / "lock")
         try:
             free = probe.try_exclusive()
@@ -100,6 +132,19 @@ class Node:
     def remove(self) -> None:
         """Forget a dead node's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def refuse(self, why: str | None) -> None:
+        """Write down why this node's leader does nothing, for people who ask; None takes it back."""
+        if why is not None:
+            _write(self.folder / REFUSAL, why)
+        else:
+            (self.folder / REFUSAL).unlink(missing_ok=True)
+
+    def refusal(self) -> str | None:
+        """Return why this node's leader does nothing, None where it works."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads((self.folder / REFUSAL).read_text()))
+        return None
 
     # Locks ---------------------------------------------------------------------------------------------------
 
@@ -138,16 +183,17 @@ class Node:
         """Write which process is the runner host and which generation of the code it loaded."""
         if process is not None:
             _write(self.folder / "host.json", [process.pid, process.ticks, generation])
+            self.touch_host()
 
     def touch_host(self) -> None:
-        """For the host: say that it serves."""
+        """For the host: say that it serves. The file's time is monotonic, since a wall clock may be set meanwhile."""
         with contextlib.suppress(OSError):
-            (self.folder / "host.json").touch()
+            os.utime(self.folder / "host.json", (clock.monotonic(), clock.monotonic()))
 
     def host_silent_for(self) -> float:
         """Return for how many seconds the host has not said that it serves."""
         try:
-            return max(0.0, time.time() - (self.folder / "host.json").stat().st_mtime)
+            return max(0.0, clock.monotonic() - (self.folder / "host.json").stat().st_mtime)
         except OSError:
             return 0.0
 
@@ -246,8 +292,29 @@ def _write(path: Path, facts: object) -> None:
     fresh.replace(path)
 
 
-def _identity() -> dict[str, str]:
-    return {"boot_id": system.boot_id(), "pid_namespace": system.pid_namespace()}
+FOLDER_ID = "folder"
+
+
+def folder_id(folder: Path) -> str:
+    """Return a text by which a folder differs from its copies. Raises FileNotFoundError."""
+    found = os.stat(folder)
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def _identity(folder: Path) -> dict[str, str]:
+    return {
+        "boot_id": system.boot_id(),
+        "pid_namespace": system.pid_namespace(),
+        "hostname": hostname(),
+        FOLDER_ID: folder_id(folder),
+    }
+
+
+def remove_copies(instance: Path) -> None:
+    """Remove what was copied into this instance folder of nodes that are elsewhere."""
+    for node in each(instance):
+        if node.is_copy() and node.is_dead():  # whoever holds its lock knows better
+            node.remove()
 
 
 @contextmanager

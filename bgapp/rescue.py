@@ -1,7 +1,7 @@
 """Settle attempts whose runner is gone, by proof and not by a clock.
 
 On this node the proof is in the processes: the runner is dead, the child is dead, and so is everything it started.
-Of another node only its lock (same machine) or its lease (another machine) speaks.
+Of another node only its lock (where that is proof) or its lease (another machine, another boot) speaks.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def rescue(database: Database, node: Node, leases_from: timedelta | None = None)
         if row.node == node.id:
             found = _of_this_node(node, row)
         else:
-            found = _of_another(node, row, None if leases_from is None else now - leases_from)
+            found = _of_another(database, node, row, None if leases_from is None else now - leases_from)
         if found is not None:
             changes += _settle(database, row, found.outcome)
             _forget_files(found.node, row)
@@ -111,23 +111,26 @@ def _of_this_node(node: Node, row: Row[Any]) -> _Found | None:
     return _Found(_what_is_known(node, row, f"its runner (process {row.runner_pid}) {_death(node, runner)}"), node)
 
 
-def _of_another(node: Node, row: Row[Any], lease_ended_by: datetime | None) -> _Found | None:
+def _of_another(database: Database, node: Node, row: Row[Any], lease_ended_by: datetime | None) -> _Found | None:
     other = Node(node.folder.parent / str(row.node))
-    if other.folder.is_dir():
+    if other.lock_proves(one_machine=database.is_sqlite):
         # Every process of a node holds its lock, and the kernel frees it with the last of them.
         return _Found(_what_is_known(other, row, "its node ended"), other) if other.is_dead() else None
     if lease_ended_by is None or row.lease_until is None or row.lease_until > lease_ended_by:
         return None
     why = f"its node {row.node} has not been heard of since its lease ended"
-    return _Found(Outcome(Status.FAILED, Reason.LOST, f"{why}; the method may have had effects"), other)
+    lost = Outcome(Status.FAILED, Reason.LOST, f"{why}; the method may have had effects")
+    return _Found(_outcome_left(other, row) or lost, other)
 
 
 def _what_is_known(node: Node, row: Row[Any], why: str) -> Outcome:
     """Return the outcome that its runner left in a file, else what the entry file tells."""
+    return _outcome_left(node, row) or lost_or_not_started(read_entry(node, row.id, row.attempt), why)
+
+
+def _outcome_left(node: Node, row: Row[Any]) -> Outcome | None:
     left = spool.kept(node, row.id, row.attempt)
-    if left is not None and left.fence.token == row.token:
-        return left.outcome
-    return lost_or_not_started(read_entry(node, row.id, row.attempt), why)
+    return left.outcome if left is not None and left.fence.token == row.token else None
 
 
 def lost_or_not_started(entry: Entry, why: str) -> Outcome:
@@ -188,11 +191,18 @@ def _forget_unwanted(node: Node, waiting: list[spool.Kept], entries: list[tuple[
             forget_entry(node, job, attempt)
 
 
-def forget_dead_nodes(node: Node) -> list[str]:
-    """Remove the folders of this instance's nodes that ended; return their ids. Call after `rescue`."""
+def forget_dead_nodes(database: Database, node: Node) -> list[str]:
+    """Remove the folders of nodes that ended and have no job left; return the ids of those that are proven dead.
+
+    Call after `rescue`.
+    """
+    with database.read() as connection:
+        kept = {node.id, *(row.node for row in queries.running(connection))}
     with nodes.one_at_a_time(node.folder.parent):  # a folder that another process is just making is not dead
-        gone = [other for other in nodes.each(node.folder.parent.parent) if other.id != node.id and other.is_dead()]
+        nodes.remove_copies(node.folder.parent.parent)
+        gone = [other for other in nodes.each(node.folder.parent.parent) if other.id not in kept and other.is_dead()]
+        proven = [other.id for other in gone if other.lock_proves(one_machine=database.is_sqlite)]
         for other in gone:
             scratch.remove_all(other)
             other.remove()
-    return [other.id for other in gone]
+    return proven

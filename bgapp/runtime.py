@@ -12,7 +12,7 @@ from types import ModuleType
 
 from flask import Flask, current_app
 
-from bgapp import clock, parameters, queries, schema
+from bgapp import clock, parameters, queries, repeat, schema
 from bgapp.allowlist import AllowList
 from bgapp.database import Database
 from bgapp.errors import ConfigurationError, JobRejected, shown
@@ -50,7 +50,7 @@ class Runtime:
         """Make folders and tables ready, once a process. Raises ConfigurationError, DatabaseUnavailable."""
         if not self.is_ready:
             prepare_folders(self.settings)
-            schema.upgrade(self.database)
+            repeat.until_done(self.database, lambda: schema.upgrade(self.database))
             self._ready_in = os.getpid()
 
     @property

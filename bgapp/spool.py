@@ -22,7 +22,6 @@ from bgapp.outcome import Outcome
 from bgapp.records import Fence
 from bgapp.system import Ended
 
-
 UNFINISHED = ".new"  # what a writer that was killed leaves
 
 

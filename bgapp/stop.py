@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bgapp import system, wake
+from bgapp import clock, system, wake
 from bgapp.node import Node
 
 FILE = "stop"
@@ -17,12 +17,13 @@ def ask_to_stop(node: Node, *, now: bool) -> None:
     descriptor = system.open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.write(descriptor, b"now" if now else b"after")
     os.close(descriptor)
+    os.utime(fresh, (clock.monotonic(), clock.monotonic()))  # a wall clock may be set back before a runner looks
     fresh.replace(path)
     wake.wake_runners(node.folder.parent.parent)
 
 
 def stop_asked(node: Node, since: float) -> str | None:
-    """Return "after" or "now" where a stop was asked for since that time (seconds since the epoch), else None."""
+    """Return "after" or "now" where a stop was asked for since that time (monotonic seconds), else None."""
     path = node.folder / FILE
     try:
         if os.stat(path).st_mtime < since:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import date
 from pathlib import Path
@@ -51,7 +52,7 @@ class Work:
 
     def note(self, path: str, seconds: float = 0.0) -> None:
         witness(path, "S")
-        time.sleep(seconds)
+        threading.Event().wait(seconds)  # libfaketime breaks time.sleep
         witness(path, "E")
 
     def fail_slowly(self, path: str, seconds: float) -> None:
@@ -140,8 +141,6 @@ class Work:
         return cls.__name__
 
     def thread_left(self) -> str:
-        import threading
-
         threading.Thread(target=time.sleep, args=(3600,)).start()
         return "returned"
 

@@ -64,6 +64,7 @@ class Doctor:
             ("folders", self._check_modes),
             ("disk", self._check_disk),
             ("clock", self._check_clock),
+            ("nodes", self._check_nodes),
             ("application", self._check_application),
             ("allow-list", self._check_allowlist),
             ("forking", self._check_forking),
@@ -154,6 +155,20 @@ class Doctor:
             else:
                 advice = f"see {self._settings.log_dir / 'runner.log'}"
                 yield Check("host", WARNING, f"node {node.id} has no runner host at this moment", advice)
+
+    def _check_nodes(self) -> Iterator[Check]:
+        for node in presence.living(self._settings.instance):
+            refusal = node.refusal()
+            if refusal is not None:
+                yield Check("nodes", PROBLEM, refusal)
+        for one in presence.elsewhere(self._runtime):
+            where, jobs = f"node {one.node} on {one.hostname}", f"{len(one.running)} running jobs"
+            if one.lives:
+                yield Check("nodes", OK, f"{where} shares the database, with {jobs}")
+                continue
+            silent = seconds(one.silent_for.total_seconds())
+            told = f"{where} has not been heard of for {silent}, with {jobs}"
+            yield Check("nodes", WARNING, told, "they run again elsewhere once their lease has ended")
 
     def _check_application(self) -> Iterator[Check]:
         app, report = self._settings.app, self._report

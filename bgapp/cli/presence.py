@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from flask.cli import ScriptInfo
 from sqlalchemy import Row
 
 from bgapp import node as nodes
-from bgapp import queries, system
+from bgapp import queries
 from bgapp.models import Status
 from bgapp.node import Node
 from bgapp.runtime import Runtime
@@ -25,22 +27,40 @@ def living(instance: Path) -> list[Node]:
     return [node for node in nodes.each(instance) if not node.is_dead()]
 
 
-def is_here(node: Node) -> bool:
-    """Return whether the pids of this node mean something to this process."""
-    return node.identity() == {"boot_id": system.boot_id(), "pid_namespace": system.pid_namespace()}
-
-
 def has_leader(runtime: Runtime) -> bool:
     """Return whether an application process leads in this instance, or on a machine that shares its PostgreSQL."""
     if any(node.has_leader() for node in nodes.each(runtime.settings.instance)):
         return True
-    return not runtime.database.is_sqlite and _is_heard_of(runtime)
+    return any(one.lives for one in elsewhere(runtime))
 
 
-def _is_heard_of(runtime: Runtime) -> bool:
+@dataclass(frozen=True)
+class Elsewhere:
+    """A node of another instance folder, most likely on another machine, as the database shows it."""
+
+    node: str
+    hostname: str
+    silent_for: timedelta
+    running: Sequence[Row[Any]]  # its running jobs
+
+    @property
+    def lives(self) -> bool:
+        """Whether its leader has been heard of lately."""
+        return self.silent_for < SILENT
+
+
+def elsewhere(runtime: Runtime) -> list[Elsewhere]:
+    """Return the nodes that share this PostgreSQL and are heard of, or run jobs, but are not of this instance."""
+    if runtime.database.is_sqlite:
+        return []
+    here = {node.id for node in nodes.each(runtime.settings.instance)}
     with runtime.database.read() as connection:
         now = runtime.database.clock(connection)
-        return any(now - row.seen_at < SILENT for row in queries.nodes(connection))
+        rows = [row for row in queries.nodes(connection) if row.id not in here]
+        found = [
+            Elsewhere(row.id, row.hostname, now - row.seen_at, queries.running(connection, row.id)) for row in rows
+        ]
+    return [one for one in found if one.lives or one.running]
 
 
 def has_runner(runtime: Runtime) -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 from flask import current_app
+from sqlalchemy import Row
 
 from bgapp import clock, queries, stop, system
 from bgapp import runtime as runtimes
 from bgapp.cli import presence, show
 from bgapp.cli.errors import INTERRUPTED, Command
 from bgapp.cli.show import CLEAR
-from bgapp.node import Node
+from bgapp.node import Node, hostname
 from bgapp.runtime import Runtime
 from bgapp.system import ProcessIdentity
 
@@ -30,15 +31,32 @@ def runners() -> None:
     """See and stop the processes that run jobs."""
 
 
-@runners.command("list", cls=Command, short_help="List the nodes of this instance and their runners.")
+@runners.command("list", cls=Command, short_help="List the nodes and their runners.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array of nodes as JSON.")
 def list_runners(as_json: bool) -> None:
-    """List the nodes of this instance: who leads, the runner host, and each runner with its job."""
+    """List the nodes of this instance: who leads, the runner host, and each runner with its job.
+
+    Of nodes on other machines that share the database, what it tells: host name, leader, and running jobs.
+    """
     runtime = runtimes.current()
     found = [_node_json(runtime, node) for node in presence.living(runtime.settings.instance)]
+    others = presence.elsewhere(runtime)
     if as_json:
-        click.echo(show.as_json(found))
+        click.echo(show.as_json(found + [_elsewhere_json(one) for one in others]))
         return
+    _print_here(found)
+    for one in others:
+        leads = (
+            "an application process leads"
+            if one.lives
+            else f"silent for {show.seconds(one.silent_for.total_seconds())}"
+        )
+        click.echo(f"node {one.node} on {show.line(one.hostname)}: {leads}")
+        rows = [(f"  {row.runner_pid}", _job_words(_job_json(row))) for row in one.running]
+        click.echo(show.table(("  RUNNER", "JOB"), rows) if rows else "  no running jobs")
+
+
+def _print_here(found: list[dict[str, Any]]) -> None:
     if not any(one["leader"] or one["host"] or one["runners"] for one in found):
         click.echo(f"No runners, and no application process runs here (start one: {presence.how_to_start()}).")
         return
@@ -60,10 +78,31 @@ def _job_words(job: dict[str, Any] | None) -> str:
     return f"{job['id']} {show.cut(job['class'] + '.' + job['method'])}, attempt {job['attempt']}"
 
 
+def _elsewhere_json(one: presence.Elsewhere) -> dict[str, Any]:
+    return {
+        "node": one.node,
+        "hostname": one.hostname,
+        "leader": one.lives,
+        "host": None,
+        "runners": [{"slot": None, "pid": row.runner_pid, "job": _job_json(row)} for row in one.running],
+    }
+
+
+def _job_json(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "class": row.job_class,
+        "method": row.method,
+        "attempt": row.attempt,
+        "started_at": clock.iso(row.started_at),
+    }
+
+
 def _node_json(runtime: Runtime, node: Node) -> dict[str, Any]:
     host = node.host()
     return {
         "node": node.id,
+        "hostname": hostname(),
         "leader": node.has_leader(),
         "host": None if host is None else {"pid": host[0].pid, "generation": host[1]},
         "runners": [{"slot": slot, "pid": process.pid, "job": job} for slot, process, job in _runners(runtime, node)],
@@ -74,16 +113,7 @@ def _runners(runtime: Runtime, node: Node) -> list[tuple[int, ProcessIdentity, d
     """Return each runner's slot, process and job."""
     with runtime.database.read() as connection:
         rows = queries.running(connection, node.id)
-    jobs = {
-        (row.runner_pid, row.runner_ticks): {
-            "id": row.id,
-            "class": row.job_class,
-            "method": row.method,
-            "attempt": row.attempt,
-            "started_at": clock.iso(row.started_at),
-        }
-        for row in rows
-    }
+    jobs = {(row.runner_pid, row.runner_ticks): _job_json(row) for row in rows}
     found = node.runners(runtime.settings.max_running)
     return [(slot, process, jobs.get((process.pid, process.ticks))) for slot, process in found]
 
@@ -107,7 +137,7 @@ def stop_runners(now: bool) -> None:
         _end_host(node)
         found = node.runners(runtime.settings.max_running)  # later ones are not asked, and not waited for
         stop.ask_to_stop(node, now=now)
-        if presence.is_here(node):
+        if node.is_here():
             asked += [Asked(node, process) for _, process in found]
         else:
             click.echo(f"The runners of node {node.id} are in another container: asked, and not waited for.", err=True)

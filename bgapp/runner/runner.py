@@ -56,7 +56,7 @@ class Runner:
         self.database = runtime.open_database(wait=LOOP_WAIT[backend], connections=1)
         self._ledger = Ledger(runtime, self.database, node, self.owner)
         self._leased_since = 0.0  # monotonic
-        self._started = time.time()
+        self._started = clock.monotonic()
         self._leaving = False
         self._mailbox = system.Mailbox(node.channel(f"runner-{slot.number}"))
         self._idle: system.Mailbox | None = None
