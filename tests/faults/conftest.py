@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.faults.grid import Blows
 from tests.process.conftest import make_site, site
-from tests.site import Site
+from tests.site import ALLOWED, Site
 
 __all__ = ["make_blows", "make_site", "site"]
 
@@ -26,3 +27,10 @@ def make_blows(make_site: Callable[..., Site], tmp_path: Path) -> Callable[..., 
         return Blows(site, folder)
 
     return make
+
+
+@pytest.fixture
+def patient_site(make_site: Callable[..., Site]) -> Site:
+    """An installation that may run the jobs of `faultjobs` too."""
+    mine = {"tests.faults.faultjobs.Patient": ["until"], "tests.faults.faultjobs.Copier": ["copy"]}
+    return make_site(allowed_jobs=json.dumps({**ALLOWED, **mine}))
