@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import stat
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from bgapp.eventlog import ERRORS_NAME, MAIN_NAME
 from tests.conftest import ROOT
+from tests.faults.strangers import Server
 from tests.faults.test_sqlite_trouble import can
 from tests.site import Site
 from tests.waiting import wait_for
@@ -35,11 +38,10 @@ def test_q13_f53_f54_twenty_processes_lose_tear_and_double_no_line_while_files_a
         with contextlib.suppress(subprocess.TimeoutExpired):
             writers[0].wait(0.2)
     assert [process.returncode for process in writers] == [0] * PROCESSES
-    wanted = Counter(f"{name}-{number}" for name in range(PROCESSES) for number in range(LINES))
+    wanted = Counter((name, number) for name in range(PROCESSES) for number in range(LINES))
     for name in (MAIN_NAME, ERRORS_NAME):
-        found: Counter[str] = Counter()
-        for file in folder.glob(f"{name}*"):
-            found.update(json.loads(line)["params"]["n"] for line in file.read_text().splitlines())
+        lines = [json.loads(line) for file in folder.glob(f"{name}*") for line in file.read_text().splitlines()]
+        found = Counter((line["attempt"], line["job"]) for line in lines)
         assert found == wanted, name
 
 
@@ -77,11 +79,6 @@ def test_f52_what_stands_in_the_place_of_the_log_costs_lines_and_no_job(site: Si
 
 @pytest.mark.skipif(not can("prlimit", "--nofile=64", "true"), reason="needs prlimit")
 def test_f55_a_server_without_free_descriptors_recovers(site: Site) -> None:
-    import socket
-    from urllib.parse import urlsplit
-
-    from tests.faults.strangers import Server
-
     server = Server(site)
     wait_for(lambda: server.get("health/ready")[0] == 200, "a server that is ready")
     address = urlsplit(server.address)
