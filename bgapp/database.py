@@ -37,7 +37,7 @@ TRY_AGAIN = {"55P03", "57014", "40P01", "40001"}
 CHECKPOINT_AT = 4 * 1024 * 1024  # bytes of log: as much as SQLite's own 1000 pages
 SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 
-PAUSE = (0.001, 0.02)  # seconds between two tries for the write lock
+PAUSE = (0.001, 0.03)  # seconds between two tries for the write lock
 READ_WRITE = {"mode": "rw", "uri": "true"}
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
