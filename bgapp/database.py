@@ -8,9 +8,7 @@ PostgreSQL: READ COMMITTED, timeouts on every statement and lock, no lock that o
 from __future__ import annotations
 
 import os
-import random
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +35,6 @@ TRY_AGAIN = {"55P03", "57014", "40P01", "40001"}
 CHECKPOINT_AT = 4 * 1024 * 1024  # bytes of log: as much as SQLite's own 1000 pages
 SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 
-PAUSE = (0.001, 0.03)  # seconds between two tries for the write lock
 READ_WRITE = {"mode": "rw", "uri": "true"}
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -111,10 +108,8 @@ class Database:
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
-            if connection.get_execution_options().get("bgapp_writes", False):
-                _begin_immediate(connection, wait)
-            else:
-                connection.exec_driver_sql("BEGIN")
+            writes = connection.get_execution_options().get("bgapp_writes", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         self._checkpoints = not keeps_commits and self.file is not None
         return engine
@@ -224,30 +219,6 @@ class Database:
         self._exchange = threading.Lock()
         if self._engine is not None:
             self._engine.dispose(close=False)
-
-
-def _begin_immediate(connection: Connection, wait: float) -> None:
-    """Take SQLite's write lock, trying for `wait` seconds.
-
-    SQLite's own waiting sleeps for 0.1 s between two looks, once it has waited for a while: where many write, those
-    who came last get the lock first, and some never. Short, uneven pauses give each the same chance.
-    """
-    driver = connection.connection.dbapi_connection
-    assert driver is not None
-    deadline = clock.monotonic() + wait
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return
-            except OperationalError as error:
-                left = deadline - clock.monotonic()
-                if left <= 0 or not isinstance(explain(error), DatabaseBusy):
-                    raise
-            time.sleep(min(left, random.uniform(*PAUSE)))
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
 
 
 def _forget_all() -> None:

@@ -35,8 +35,8 @@ FLOORS: dict[str, tuple[str, str]] = {
     # What is kept: the database's tables, and the instance folder's files.
     "store": (
         "ground rules",
-        "database databasefile sqlitelibrary schema postgres migrations.* statements lifecycle queries controls node spool "
-        "wake stop eventlog attemptlog attemptwriter secretkey accounts logins invitations throttle signin",
+        "database databasefile sqlitelibrary schema postgres migrations.* statements lifecycle queries controls node "
+        "spool wake stop eventlog attemptlog attemptwriter secretkey accounts logins invitations throttle signin",
     ),
     # What an app process and a runner both need.
     "shared": ("ground rules store", "runtime rescue handle operate"),
