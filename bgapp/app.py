@@ -12,9 +12,9 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from bgapp import secretkey
-from bgapp.database import sqlite_library
 from bgapp.extension import BackgroundJobs
 from bgapp.settings import load
+from bgapp.sqlitelibrary import sqlite_library
 
 SAMPLE_JOBS = {
     "bgapp.jobs.folder_scan.FolderScan": ["scan"],

@@ -18,6 +18,7 @@ from bgapp.errors import BgappError, ConfigurationError
 from bgapp.handover import IN_RUNNER
 from bgapp.runtime import EXTENSION, Runtime
 from bgapp.settings import Settings, load
+from bgapp.sqlitelibrary import leave_checkpoints_to_bgapp
 
 if TYPE_CHECKING:
     from bgapp.web.access import Access
@@ -90,7 +91,9 @@ def _settings(app: Flask, overrides: Mapping[str, Any] | None) -> tuple[Settings
         dotenv=Path.cwd() / ".env",
     )
     # Two SQLite libraries on one file in one process lose each other's locks, so the application's own is taken.
-    on_our_file = (engine for engine in engines.values() if _is_on(engine, settings.database_file))
+    on_our_file = [engine for engine in engines.values() if _is_on(engine, settings.database_file)]
+    for engine in on_our_file:
+        leave_checkpoints_to_bgapp(engine)
     library: ModuleType | None = next((engine.dialect.dbapi for engine in on_our_file), None)
     return settings, library
 

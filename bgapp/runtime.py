@@ -44,6 +44,7 @@ class Runtime:
             wait=wait,
             dbapi=self.dbapi,
             connections=connections,
+            accept=schema.require,
         )
 
     def ready(self) -> None:

@@ -19,12 +19,14 @@ from flask import Flask
 
 from bgapp import clock, generation, system, wake
 from bgapp import runtime as runtimes
+from bgapp.databasefile import LARGE_LOG
 from bgapp.dispatch import dispatch
 from bgapp.errors import BgappError
 from bgapp.handover import IN_RUNNER
 from bgapp.launcher import Launcher
 from bgapp.maintenance import Maintenance
 from bgapp.runtime import Runtime
+from bgapp.sqlitelibrary import sqlite_library, weakness
 
 CLOCK = "bgapp_clock"
 SETTLE = 0.01  # seconds: a woken runner claims meanwhile, so that no other is started for the same job
@@ -47,6 +49,7 @@ class Clock:
         self._maintenance: Maintenance | None = None
         self._failures = 0
         self._quiet_until = 0.0
+        self._log_is_large = False
 
     @property
     def leads(self) -> bool:
@@ -58,6 +61,10 @@ class Clock:
         Raises ConfigurationError, DatabaseUnavailable.
         """
         self._runtime.ready()
+        if self._runtime.database.is_sqlite:
+            weak = weakness(self._runtime.dbapi or sqlite_library())
+            if weak is not None:
+                self._app.logger.warning("bgapp: %s", weak)
         self._scheduler.add_job(
             self._tick,
             "interval",
@@ -121,6 +128,18 @@ class Clock:
         self._maintenance.run()
         self._launcher.keep_host()
         dispatch(self._runtime, self._runtime.node)
+        self._look_at_log()
+
+    def _look_at_log(self) -> None:
+        """Warn once when the write-ahead log grows large: whoever reads without an end keeps it from beginning anew."""
+        file = self._runtime.database.file
+        length = 0 if file is None else file.log_size()
+        if length > LARGE_LOG and not self._log_is_large:
+            self._app.logger.warning(
+                "bgapp: the database's write-ahead log holds %d MiB: some program keeps a transaction open",
+                length // (1024 * 1024),
+            )
+        self._log_is_large = length > LARGE_LOG
 
     def _listen(self, mailbox: system.Mailbox) -> None:
         """Run a dispatch pass at once when somebody posts to the leader."""

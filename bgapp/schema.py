@@ -58,6 +58,8 @@ def upgrade(database: Database) -> None:
 
     Raises SchemaMismatch where the database is newer than this release, DatabaseUnavailable where it cannot be used.
     """
+    if database.file is not None:
+        database.file.make()
     if version(database) == HEAD:
         return
     with _alone(database):

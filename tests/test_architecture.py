@@ -35,8 +35,9 @@ FLOORS: dict[str, tuple[str, str]] = {
     # What is kept: the database's tables, and the instance folder's files.
     "store": (
         "ground rules",
-        "database postgres repeat schema migrations.* statements lifecycle queries controls node spool wake stop "
-        "eventlog attemptlog attemptwriter scratch secretkey accounts logins invitations throttle signin",
+        "database databasefile sqlitelibrary postgres repeat schema migrations.* statements lifecycle queries controls "
+        "node spool wake stop eventlog attemptlog attemptwriter scratch secretkey accounts logins invitations throttle "
+        "signin",
     ),
     # What an app process and a runner both need.
     "shared": ("ground rules store", "runtime rescue handle operate"),

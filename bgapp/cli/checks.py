@@ -17,17 +17,15 @@ from bgapp import queries, schema, system
 from bgapp.cli import presence
 from bgapp.cli.probe import Report, probe
 from bgapp.cli.show import MIB, seconds, size
-from bgapp.database import sqlite_library
+from bgapp.databasefile import LARGE_LOG
 from bgapp.errors import BgappError
 from bgapp.eventlog import ERRORS_NAME, MAIN_NAME
 from bgapp.runtime import Runtime
 from bgapp.settings import DEFAULT
+from bgapp.sqlitelibrary import REMEDY, sqlite_library, weakness
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 LEAST_FREE = 200 * MIB
-# The write-ahead log's reset could lose commits before these (https://sqlite.org/wal.html).
-FIXED_SQLITE = (3, 51, 3)
-ALSO_FIXED_SQLITE = ((3, 50, 7), (3, 44, 6))
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,7 @@ class Doctor:
             ("settings", self._check_settings),
             ("tables", self._check_tables),
             ("database", self._check_library),
+            ("log", self._check_log),
             ("folders", self._check_modes),
             ("disk", self._check_disk),
             ("clock", self._check_clock),
@@ -97,15 +96,22 @@ class Doctor:
             yield Check("database", OK, f"PostgreSQL {version}")
             return
         library = self._runtime.dbapi or sqlite_library()
-        if is_fixed(library.sqlite_version_info):
+        weak = weakness(library)
+        if weak is None:
             yield Check("database", OK, f"SQLite {library.sqlite_version} ({library.__name__})")
+        else:
+            yield Check("database", WARNING, weak, REMEDY)
+
+    def _check_log(self) -> Iterator[Check]:
+        file = self._runtime.database.file
+        if file is None:
             return
-        yield Check(
-            "database",
-            WARNING,
-            f"SQLite {library.sqlite_version} ({library.__name__}) can lose commits when its write-ahead log is reset",
-            "install pysqlite3, or a Python whose SQLite is 3.51.3 or newer, or use PostgreSQL",
-        )
+        length = file.log_size()
+        if length <= LARGE_LOG:
+            yield Check("log", OK, f"the write-ahead log of the database holds {size(length)}")
+            return
+        told = f"the write-ahead log {file.log} has grown to {size(length)}: somebody reads the database without an end"
+        yield Check("log", WARNING, told, "end the program or job that holds a transaction open")
 
     def _check_modes(self) -> Iterator[Check]:
         file, logs = self._settings.database_file, self._settings.log_dir
@@ -219,11 +225,6 @@ class Doctor:
         if getattr(os, "geteuid", lambda: None)() == 0:
             told = "this runs as root, and so would every job"
             yield Check("user", WARNING, told, "run the application as a user of its own")
-
-
-def is_fixed(version: tuple[int, ...]) -> bool:
-    """Return whether a SQLite library of this version keeps commits when its write-ahead log is reset."""
-    return version >= FIXED_SQLITE or any(one <= version < (*one[:2], 99) for one in ALSO_FIXED_SQLITE)
 
 
 def _is_open(place: Path) -> bool:

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from bgapp import clock, lifecycle, queries, rescue, scratch, spool
+from bgapp import clock, lifecycle, postgres, queries, rescue, scratch, spool
 from bgapp.database import Database
-from bgapp.errors import DatabaseUnavailable, Fenced
+from bgapp.errors import DatabaseBusy, DatabaseUnavailable, Fenced
 from bgapp.failpoints import reach
 from bgapp.node import Node
 from bgapp.outcome import Outcome
@@ -41,6 +41,7 @@ class Turn:
     changes: list[Change]
     leased_since: float  # monotonic, before the claim: the lease lasts at least until this and its length
     outdated: bool = False  # the node's code is not this runner's any more
+    receipt: str | None = None  # PostgreSQL's number of the transaction
 
 
 class Ledger:
@@ -89,7 +90,7 @@ class Ledger:
             if finished is not None:
                 changes += lifecycle.settle(connection, finished.claim, finished.outcome, now)
                 reach("settle")
-            claim, outdated = None, False
+            claim, outdated, receipt = None, False, None
             if claims:
                 changes += lifecycle.promote(connection, now)
                 claim, begun = lifecycle.claim(connection, self._owner, now)
@@ -98,7 +99,9 @@ class Ledger:
                     reach("claim")
                 else:
                     outdated = not self._is_current(connection)
-            done = Turn(now, finished, claim, changes, since, outdated)
+            if not self._database.is_sqlite and (finished is not None or claim is not None):
+                receipt = postgres.receipt(connection)
+            done = Turn(now, finished, claim, changes, since, outdated, receipt)
             self._unsure = done  # until COMMIT has answered
         self._unsure = None
         return done
@@ -108,7 +111,15 @@ class Ledger:
 
     @staticmethod
     def _has_landed(connection: Connection, turn: Turn) -> bool:
-        """Return whether a transaction is committed after all. Its parts were committed together or not at all."""
+        """Return whether a transaction is committed after all. Its parts were committed together or not at all.
+
+        Raises DatabaseBusy while its COMMIT is still on its way.
+        """
+        if turn.receipt is not None:
+            fate = postgres.fate(connection, turn.receipt)
+            if fate == postgres.IN_PROGRESS:
+                raise DatabaseBusy("the last transaction is not through yet: try again")
+            return fate == postgres.COMMITTED
         if turn.claim is not None and queries.is_held(connection, turn.claim):
             return True
         finished = turn.finished

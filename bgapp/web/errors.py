@@ -17,7 +17,15 @@ from werkzeug.wrappers import Response as Answer
 
 from bgapp import masking
 from bgapp.accountmodels import AccountRefused, UnknownUser
-from bgapp.errors import BgappError, ConfigurationError, DatabaseUnavailable, QueueFull, UnknownJob, WrongState
+from bgapp.errors import (
+    BgappError,
+    ConfigurationError,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    QueueFull,
+    UnknownJob,
+    WrongState,
+)
 from bgapp.runtime import current
 from bgapp.web import access, csrf, inputs, nextpath, pages
 from bgapp.web.headers import STANDALONE
@@ -43,6 +51,7 @@ TEXTS: dict[int, tuple[str, str, str]] = {
 }
 NOBODY_MOUNTED = "Nobody with access to background jobs is signed in. Sign in to the application, then come back."
 STALE = "The form was made before you signed in, or by something else than this page. Nothing was changed."
+BUSY = "Another program keeps writing to the database and did not finish in time. Nothing was changed."
 CLOSED = (
     "The dashboard is closed, because the application does not say who may enter. Whoever develops it opens it with"
     " BackgroundJobs(app, access=...): a function that returns viewer, operator or admin for whoever is asking,"
@@ -167,9 +176,11 @@ def _fault(error: HTTPException) -> Answer:
 
 
 def _no_database(error: DatabaseUnavailable) -> Answer:
+    """Answer in words of our own: the error's may name files and machines, which whoever asks need not know."""
     reference = new_reference()
     _log(reference, error)
-    return respond(503, reference=reference, retry_after=RETRY_AFTER)
+    said = BUSY if isinstance(error, DatabaseBusy) else None
+    return respond(503, said, reference=reference, retry_after=RETRY_AFTER)
 
 
 def _bad_configuration(error: ConfigurationError) -> Answer:

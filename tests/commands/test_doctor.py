@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bgapp.cli.checks import is_fixed
 from bgapp.cli.probe import probe
 from bgapp.node import Node
+from bgapp.sqlitelibrary import is_fixed
 from tests import factories
 from tests.commands.conftest import Flask, Invoke
 from tests.site import Site

@@ -99,3 +99,10 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.start_app()
     yield site
     site.end()
+
+
+@pytest.fixture
+def patient_site(make_site: Callable[..., Site]) -> Site:
+    """An installation that may run the jobs of `faultjobs` too."""
+    mine = {"tests.faults.faultjobs.Patient": ["until"], "tests.faults.faultjobs.Copier": ["copy"]}
+    return make_site(allowed_jobs=json.dumps({**ALLOWED, **mine}))

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 import pytest
 
 from bgapp import handle, spool
-from bgapp.database import sqlite_library
 from bgapp.handle import JobHandle
 from bgapp.models import Reason, Status
 from bgapp.node import Node
 from bgapp.outcome import Outcome
 from bgapp.records import Fence
+from bgapp.sqlitelibrary import sqlite_library
 from bgapp.system import Ended
 from tests.faults.grid import Blows, nothing_is_left
 from tests.site import Site

@@ -15,8 +15,9 @@ from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from bgapp.database import Database, explain, sqlite_library
+from bgapp.database import Database, explain
 from bgapp.errors import DatabaseBusy, DatabaseUnavailable
+from bgapp.sqlitelibrary import sqlite_library
 from bgapp.statements import JOBS
 from tests import factories as make
 from tests.conftest import ROOT
@@ -149,7 +150,10 @@ def test_two_readers_that_turn_to_writing_do_not_lock_each_other_out(ready: Data
 
 @only_sqlite
 @pytest.mark.parametrize(("sync", "number"), [("full", 2), ("normal", 1), ("off", 0)])
-def test_the_modes_of_an_sqlite_connection(make_database: MakeDatabase, sync: str, number: int) -> None:
+def test_the_modes_of_an_sqlite_connection(
+    ready: Database, make_database: MakeDatabase, sync: str, number: int
+) -> None:
+    assert make.rows(ready) == []
     with make_database(sync=sync).read() as connection:
 
         def pragma(name: str) -> object:
@@ -210,10 +214,10 @@ def test_a_server_that_ended_our_connection_is_asked_again(ready: Database, make
 
 
 @only_sqlite
-def test_a_missing_folder_is_told_with_what_to_check(make_database: MakeDatabase, tmp_path: Path) -> None:
-    said = unavailable(make_database(f"sqlite:///{tmp_path / 'nowhere' / 'jobs.sqlite'}"))
-    assert "cannot be opened for writing" in said
-    assert "check its path, its owner and its mode" in said
+def test_a_missing_file_is_told_and_not_made(make_database: MakeDatabase, tmp_path: Path) -> None:
+    file = tmp_path / "nowhere" / "jobs.sqlite"
+    assert f"there is no database file {file}" in unavailable(make_database(f"sqlite:///{file}"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @only_sqlite
@@ -235,7 +239,7 @@ def test_a_file_that_is_only_readable_is_told_at_the_first_write(
 @only_sqlite
 def test_a_file_that_is_no_database_is_told(make_database: MakeDatabase, tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("Dear reader, " * 500)
-    assert "not a database" in unavailable(make_database(f"sqlite:///{tmp_path / 'letter'}"))
+    assert "damaged (file is not a database)" in unavailable(make_database(f"sqlite:///{tmp_path / 'letter'}"))
 
 
 @pytest.mark.parametrize(
@@ -293,6 +297,7 @@ FORK = """
 import json, os, sys
 from sqlalchemy import select, text
 from bgapp.database import Database
+from bgapp.sqlitelibrary import sqlite_library
 from bgapp.statements import JOBS
 from tests import factories as make
 

@@ -34,6 +34,8 @@ assert accountmodels.UserRow.metadata is Base.metadata  # so the migrations make
 def empty(database_url: str) -> Iterator[Database]:
     """A database without any table."""
     found = Database(database_url, wait=30.0)
+    if found.file is not None:
+        found.file.make()
     yield found
     found.dispose()
 
@@ -90,6 +92,8 @@ def test_every_definition_in_the_catalogue_is_as_if_made_from_the_models(
         upgraded = catalogue(connection, "public")
     if database.is_sqlite:
         fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
+        assert fresh.file is not None
+        fresh.file.make()
         with fresh.write() as connection:
             Base.metadata.create_all(connection)
             declared = catalogue(connection, "")

@@ -471,7 +471,7 @@ def test_the_hosts_database_is_used_through_the_same_sqlite_library(shop: Flask,
 
 
 def test_a_host_on_another_file_leaves_bgapp_its_own_sqlite_library(make_host: MakeHost, tmp_path: Path) -> None:
-    from bgapp.database import sqlite_library
+    from bgapp.sqlitelibrary import sqlite_library
 
     app = Flask("shop", instance_path=str(tmp_path / "shop"))
     app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path / 'other.sqlite'}", SECRET_KEY="x")
