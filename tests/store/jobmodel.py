@@ -6,7 +6,7 @@ the attempt number after which a failure is final.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from bgapp.lifecycle import LEASE
 from bgapp.models import FINAL, UNFINISHED, WAITING, Reason, Status
 from bgapp.outcome import Outcome
 from bgapp.records import Change, Claim, NewJob
+from tests import factories as make
 
 LONGEST_START_WAIT = 30.0  # seconds
 COMPARED = (
@@ -22,6 +23,18 @@ COMPARED = (
     "cancel_requested_at", "cancelled_by",
 )  # fmt: skip
 
+OUTCOMES = {
+    "completed": make.COMPLETED,
+    "error": make.FAILED,
+    "timeout": replace(make.FAILED, reason=Reason.TIMEOUT, error="the time limit passed"),
+    "no_result": replace(make.FAILED, reason=Reason.NO_RESULT, error="no result"),
+    "limit": replace(make.FAILED, reason=Reason.LIMIT, error="its limit was hit"),
+    "lost": make.LOST,
+    "not_allowed": make.REFUSED,
+    "not_started": make.NOT_STARTED,
+    "not_created": replace(make.NOT_STARTED, may_retry=False),
+    "cancelled": make.STOPPED,
+}
 # What the log files are told of a status that changed; None stands for no row.
 TITLES: dict[tuple[str | None, str | None], set[str]] = {
     (None, "pending"): {"Job pending"},

@@ -28,13 +28,13 @@ from bgapp import lifecycle, queries, rescue
 from bgapp.backoff import Backoff
 from bgapp.database import Database
 from bgapp.errors import Fenced, UnknownJob, WrongState
-from bgapp.models import FINAL, UNFINISHED, Reason, Status
+from bgapp.models import FINAL, UNFINISHED, Status
 from bgapp.outcome import Outcome
 from bgapp.records import Change, Claim, NewJob, Owner
 from bgapp.rescue import Entry
 from bgapp.statements import ATTEMPTS, JOBS
 from tests import factories as make
-from tests.store.jobmodel import COMPARED, TITLES, ModelAttempt, ModelJob, Told
+from tests.store.jobmodel import COMPARED, OUTCOMES, TITLES, ModelAttempt, ModelJob, Told
 
 PROFILE = settings(
     max_examples=35,
@@ -45,18 +45,6 @@ PROFILE = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 MOST_JOBS = 6  # few, so that the steps meet
-OUTCOMES = {
-    "completed": make.COMPLETED,
-    "error": make.FAILED,
-    "timeout": replace(make.FAILED, reason=Reason.TIMEOUT, error="the time limit passed"),
-    "no_result": replace(make.FAILED, reason=Reason.NO_RESULT, error="no result"),
-    "limit": replace(make.FAILED, reason=Reason.LIMIT, error="its limit was hit"),
-    "lost": make.LOST,
-    "not_allowed": make.REFUSED,
-    "not_started": make.NOT_STARTED,
-    "not_created": replace(make.NOT_STARTED, may_retry=False),
-    "cancelled": make.STOPPED,
-}
 which = st.integers(0, 2 * MOST_JOBS)
 outcomes = st.sampled_from(sorted(OUTCOMES)).map(OUTCOMES.__getitem__)
 again_and_again = st.builds(lambda outcome, times: [outcome] * times, outcomes, st.integers(3, 7))
