@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from typing import TypeVar
 
 import pytest
 from sqlalchemy import select
@@ -15,47 +13,15 @@ from sqlalchemy import select
 from bgapp import lifecycle
 from bgapp.backoff import Backoff
 from bgapp.database import Database
-from bgapp.errors import DatabaseBusy, Fenced
+from bgapp.errors import Fenced
 from bgapp.records import Change, Claim
 from bgapp.statements import ATTEMPTS
 from tests import factories as make
 from tests.conftest import ROOT
 from tests.factories import NOW, SECOND
+from tests.store.racing import at_once, insisting
 
 JOBS, RACERS = 300, 8
-Value = TypeVar("Value")
-
-
-def at_once(count: int, act: Callable[[int], Value]) -> list[Value]:
-    """Call `act` in so many threads that begin together; return what they returned, raise what one raised."""
-    gate = threading.Barrier(count)
-    returned: list[Value] = []
-    raised: list[Exception] = []
-
-    def run(number: int) -> None:
-        gate.wait()
-        try:
-            returned.append(act(number))
-        except Exception as error:  # raised again below: a thread's own error would go unseen
-            raised.append(error)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if raised:
-        raise raised[0]
-    return returned
-
-
-def insisting(act: Callable[[], Value]) -> Value:
-    """Do it until the database is not busy, as every caller in bgapp does."""
-    while True:
-        try:
-            return act()
-        except DatabaseBusy:
-            continue
 
 
 def add_jobs(database: Database, count: int = JOBS, *, due: bool = True) -> list[int]:

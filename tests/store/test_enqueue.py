@@ -17,7 +17,7 @@ from bgapp.records import Change
 from bgapp.runtime import Runtime, of
 from tests import factories as make
 from tests.jobcode import Work
-from tests.store.test_claim_races import at_once
+from tests.store.racing import at_once
 
 
 @pytest.fixture
