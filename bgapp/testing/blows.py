@@ -23,17 +23,19 @@ KINDS = {
     "all": 1,
     "stop": 4,
 }
-PATIENCE = 20.0  # seconds that a blow waits for a process of its kind before it falls on all there are
+EARLY = 0.25  # share of the blows that fall also while the application is on its way up
+PATIENCE = 5.0  # seconds of work that a blow waits for a process of its kind before it falls on any there is
 
 
 @dataclass(frozen=True)
 class Blow:
     """One blow: how long after the one before, what kind, and which of the candidates (0 to 1) it meets."""
 
-    pause: float  # seconds
+    pause: float  # seconds of work: how long it takes to come up again depends on the machine
     kind: str
     which: float
     seconds: float  # how long a stopped process stays so
+    early: bool  # it counts all seconds, and so falls while the application is on its way up, too
 
 
 def draw(random: random.Random, count: int, seconds: float) -> list[Blow]:
@@ -42,7 +44,9 @@ def draw(random: random.Random, count: int, seconds: float) -> list[Blow]:
     scale, blows = seconds / sum(pauses) if pauses else 0.0, []
     for pause in pauses:
         kind = random.choices(list(KINDS), list(KINDS.values()))[0]
-        blows.append(Blow(pause * scale, kind, random.random(), random.choice((0.05, 0.3, 1.0, 3.0))))
+        blows.append(
+            Blow(pause * scale, kind, random.random(), random.choice((0.05, 0.3, 1.0, 3.0)), random.random() < EARLY)
+        )
     return blows
 
 
@@ -53,7 +57,8 @@ class Striker:
         self._installation = installation
         self._left = list(blows)
         self._stopped: list[tuple[float, Process]] = []
-        self._last_at = time.monotonic()
+        self._looked_at = time.monotonic()
+        self._waited = 0.0
         self.dealt: Counter[str] = Counter()
         self.told: list[str] = []
 
@@ -69,11 +74,23 @@ class Striker:
             if at <= now:
                 self._installation.send(process, signal.SIGCONT)
                 self._stopped.remove((at, process))
-        if self._left and (late := now - self._last_at - self._left[0].pause) >= 0:
-            victims = self._victims(self._left[0], processes)
-            if self._deal(self._left[0], victims or (processes if late > PATIENCE else [])):
-                del self._left[0]
-                self._last_at = now
+        self._wait_for_next(now, processes)
+
+    def _wait_for_next(self, now: float, processes: list[Process]) -> None:
+        passed, self._looked_at = now - self._looked_at, now
+        if not self._left:
+            return
+        blow = self._left[0]
+        if blow.early or any(one.role == "runner" for one in processes):
+            self._waited += passed
+        if self._waited < blow.pause:
+            return
+        victims = self._victims(blow, processes)
+        if not victims and self._waited > blow.pause + PATIENCE and processes:
+            victims = [_one_of(processes, blow)]
+        if self._deal(blow, victims):
+            del self._left[0]
+            self._waited = 0.0
 
     def release(self) -> None:
         """Let every stopped process go on."""
@@ -107,7 +124,11 @@ class Striker:
             candidates = [one for one in processes if one.role == role]
         if not candidates:
             return []
-        victim = sorted(candidates, key=lambda one: one.pid)[int(blow.which * len(candidates))]
+        victim = _one_of(candidates, blow)
         if blow.kind != "group":
             return [victim]
         return [one for one in processes if one.group == victim.group]
+
+
+def _one_of(candidates: list[Process], blow: Blow) -> Process:
+    return sorted(candidates, key=lambda one: one.pid)[int(blow.which * len(candidates))]

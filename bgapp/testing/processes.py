@@ -47,7 +47,7 @@ class Finder:
         """Return every process of the installation, zombies included, but never this one."""
         looked = [one for name in os.listdir(PROC) if name.isdigit() and (one := self._look(int(name)))]
         ours = [one for one in looked if self._is_ours(one)]
-        pids = {one.pid for one in ours}
+        pids = {one.pid for one in ours} | {os.getpid()}
         # A zombie has no environment any more; its parent tells whose it is.
         return ours + [one for one in looked if one.is_zombie and one.parent in pids and one not in ours]
 

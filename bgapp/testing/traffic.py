@@ -11,7 +11,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,9 +40,18 @@ class Wish:
     act_after: float = 0.0  # seconds
 
 
+def steady(random: random.Random, seconds: float, per_second: float) -> Iterator[list[Wish]]:
+    """Yield calls for one job each, at an even pace, for so many seconds; none of a kind that keeps a slot for long."""
+    kinds = {kind: often for kind, often in KINDS.items() if kind != "stubborn"}
+    for number in range(int(seconds * per_second)):
+        wish = _draw_one(random, number / per_second, 3, kinds)
+        wish.options["backoff"] = 1  # so that few retries are left to wait for in the end
+        yield [wish]
+
+
 def draw(random: random.Random, count: int, seconds: float, retries: int) -> list[list[Wish]]:
     """Return `count` wishes over so many seconds, in calls: most of one job, some of many."""
-    wishes = [_draw_one(random, seconds * number / count, retries) for number in range(count)]
+    wishes = [_draw_one(random, seconds * number / count, retries, KINDS) for number in range(count)]
     calls: list[list[Wish]] = []
     while wishes:
         size = random.choice((5, 10, 20)) if random.random() < 0.04 else 1
@@ -51,8 +60,8 @@ def draw(random: random.Random, count: int, seconds: float, retries: int) -> lis
     return calls
 
 
-def _draw_one(random: random.Random, at: float, retries: int) -> Wish:
-    kind = random.choices(list(KINDS), list(KINDS.values()))[0]
+def _draw_one(random: random.Random, at: float, retries: int, kinds: Mapping[str, int]) -> Wish:
+    kind = random.choices(list(kinds), list(kinds.values()))[0]
     seconds = random.choice((0.0, 0.0, 0.0, 0.02, 0.05, 0.2)) if random.random() < 0.97 else 1.0
     options: dict[str, Any] = {
         "retries": 0 if random.random() < 0.3 else random.randint(min(2, retries), retries),
@@ -87,7 +96,7 @@ class Traffic(threading.Thread):
         super().__init__(daemon=True, name="traffic")
         self._installation = installation
         self._calls = calls
-        self._begun = time.monotonic()
+        self._begun = 0.0
         self._acts: list[_Due] = []
         self._tags = itertools.count(1)
         self._order = itertools.count()
@@ -101,6 +110,7 @@ class Traffic(threading.Thread):
         self._halt.set()
 
     def run(self) -> None:
+        self._begun = time.monotonic()
         try:
             with self._installation.app.app_context():
                 for call in self._calls:
