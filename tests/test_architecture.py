@@ -43,31 +43,21 @@ FLOORS: dict[str, tuple[str, str]] = {
     "shared": ("ground rules store", "runtime rescue handle operate"),
     "app": (
         "ground rules store shared",
-        "hostsession inline enqueue dispatch launcher maintenance scheduler testing.*",
+        "hostsession inline enqueue dispatch launcher maintenance scheduler",
     ),
     "runner": ("ground rules store shared", "runner.*"),
     "web": ("ground rules store shared app", "web.*"),
     "top": (
         "ground rules store shared app runner web",
-        "__init__ __main__ bootstrap extension mounting hostmigrations app standalone cli.* jobs.*",
+        "__init__ __main__ bootstrap extension mounting hostmigrations app standalone cli.* jobs.* testing.*",
     ),
 }
 
 # Who may ask on which system it runs, beside `system` itself: what starts before anything is installed.
 ASKS_FOR_THE_SYSTEM = {"__main__", "bootstrap"}
 # Who speaks to a person on a terminal. Job code prints into its log.
-PRINTS = (
-    "__main__",
-    "bootstrap",
-    "standalone",
-    "cli.",
-    "runner.__main__",
-    "runner.host",
-    "runner.direct",
-    "failpoints",
-    "jobs.",
-)
-PRINTS_INTO_THE_JOBS_LOG = ("runner.child",)
+PRINTS = tuple("__main__ bootstrap standalone failpoints cli. runner.__main__ runner.host runner.direct jobs.".split())
+PRINTS_INTO_THE_JOBS_LOG = ("runner.child", "testing.witness")
 
 
 def name_of(path: Path) -> str:
@@ -175,15 +165,20 @@ def test_no_modules_import_each_other_in_a_ring() -> None:
         ("waitress", {"standalone"}),
         ("psutil", {"system"}),
         ("ctypes", {"system"}),
-        ("fcntl", {"system", "bootstrap"}),
+        ("fcntl", {"system", "bootstrap", "testing"}),
         ("msvcrt", {"system", "bootstrap"}),
-        ("click", {"cli", "extension", "errors"}),
+        ("click", {"cli", "extension", "errors", "testing"}),
         ("wtforms", {"web"}),
     ],
 )
 def test_a_library_has_its_place(package: str, only: set[str]) -> None:
     users = {name for name in MODULES if any(f"{one}.".startswith(f"{package}.") for one in imports(name))}
     assert {name for name in users if name not in only and name.split(".")[0] not in only} == set()
+
+
+def test_nothing_that_works_needs_what_is_there_to_test_it() -> None:
+    needed = {name: {one for one in own_imports(name) if one.split(".")[0] == "testing"} for name in MODULES}
+    assert {name: found for name, found in needed.items() if found and name.split(".")[0] != "testing"} == {}
 
 
 LOADED = """
