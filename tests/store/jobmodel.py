@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bgapp.lifecycle import LEASE
+
 from bgapp.models import FINAL, UNFINISHED, WAITING, Reason, Status
 from bgapp.outcome import Outcome
-from bgapp.records import Change, Claim, NewJob
+from bgapp.records import LEASE, Change, Claim, NewJob
 from tests import factories as make
 
 LONGEST_START_WAIT = 30.0  # seconds
