@@ -96,11 +96,12 @@ def test_a_kill_that_the_kernel_did_not_count_is_somebody_elses(limited: Site) -
 
 
 def test_limits_hold_for_spawned_children_and_count_from_the_loaded_application(make_site: Make) -> None:
-    site = make_site(allowed_jobs=json.dumps(LIMITED), retry_attempts=0, start_method="spawn")
+    site = make_site(allowed_jobs=json.dumps(LIMITED), retry_attempts=0, start_method="spawn", max_running=1)
     site.start_app()
-    within, beyond = ask(site, "grow", 40), ask(site, "grow", 400)
-    assert site.wait(within)["status"] == "completed"
-    assert site.wait(beyond)["reason"] == "limit"
+    found = site.wait(ask(site, "grow", 400))
+    assert found["reason"] == "limit"
+    loaded = 30 * 1_048_576  # more than an interpreter without the application takes
+    assert found["attempts"][0]["peak_memory_bytes"] > 60 * 1_048_576 + loaded
 
 
 @pytest.fixture
