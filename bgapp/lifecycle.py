@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, literal_column, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -37,7 +37,7 @@ from bgapp.statements import (
 )
 
 POISON = 3  # attempts lost in a row
-MOST_NOT_STARTED = 10  # attempts, of those that ended before the method: it may be the job's import that does it
+MOST_NOT_STARTED = 10  # attempts whose process was there and ended before the method: the job's import may do it
 NOT_STARTED_WAIT = 30.0  # seconds at most before a job whose process could not be made is tried again
 
 
@@ -244,16 +244,28 @@ def _end(
     return [_change(title, row, error=outcome.error, is_error=is_error)]
 
 
+_POISONED = (
+    select(func.coalesce(func.max(ATTEMPTS.c.number), 0))
+    .where(ATTEMPTS.c.job_id == bindparam("job"), ATTEMPTS.c.reason == Reason.POISON)
+    .scalar_subquery()
+)
+
+
 def _put_back(connection: Connection, row: Row[Any], outcome: Outcome, now: datetime) -> list[Change]:
     """The method was never entered: no retry is used. At once after a lost runner; after a growing wait where
     processes cannot be made, since the machine needs a breath."""
     tried = (ATTEMPTS.c.job_id == row.id) & (ATTEMPTS.c.reason == Reason.NOT_STARTED)
-    times = len(connection.execute(select(ATTEMPTS.c.number).where(tried).limit(MOST_NOT_STARTED)).all())
-    if outcome.may_retry and times >= MOST_NOT_STARTED:
-        error = f"{outcome.error} ({times} attempts never reached it: not tried again)"
+    counted = select(func.count(), func.count(ATTEMPTS.c.pid)).where(tried, ATTEMPTS.c.number > _POISONED)
+    times, with_process = connection.execute(counted, {"job": row.id}).one()
+    if outcome.may_retry and with_process >= MOST_NOT_STARTED:
+        # The attempt is marked, so that the count begins anew when a person runs the job again.
+        mine = {"job": row.id, "held_attempt": row.attempt}
+        connection.execute(attempt_update(("reason",)), mine | _new({"reason": Reason.POISON}))
+        error = f"{outcome.error} ({with_process} attempts never reached it: not tried again)"
         poison = Outcome(Status.FAILED, Reason.POISON, error, pid=outcome.pid)
         return _end(connection, row, poison, now, "Job failed", is_error=True)
-    pause = 0.0 if outcome.may_retry and times <= 1 else min(NOT_STARTED_WAIT, 2.0 ** (times - 1))
+    longer = 2.0 ** min(times - 1, 5)  # more would be cut anyhow, and a thousand no longer fit a float
+    pause = 0.0 if outcome.may_retry and times <= 1 else min(NOT_STARTED_WAIT, longer)
     _release(
         connection,
         row,

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-
 from bgapp.models import FINAL, UNFINISHED, WAITING, Reason, Status
 from bgapp.outcome import Outcome
 from bgapp.records import LEASE, Change, Claim, NewJob
 from tests import factories as make
 
+MOST_STARTS_IN_VAIN = 10
 LONGEST_START_WAIT = 30.0  # seconds
 COMPARED = (
     "status", "reason", "error", "result", "progress", "priority", "run_at", "retries", "attempt", "attempt_limit",
@@ -32,6 +32,7 @@ OUTCOMES = {
     "lost": make.LOST,
     "not_allowed": make.REFUSED,
     "not_started": make.NOT_STARTED,
+    "ended_before_method": replace(make.NOT_STARTED, pid=77),
     "not_created": replace(make.NOT_STARTED, may_retry=False),
     "cancelled": make.STOPPED,
 }
@@ -67,6 +68,7 @@ class ModelAttempt:
     reason: Reason | None = None
     error: str | None = None
     finished_at: datetime | None = None
+    pid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class ModelJob:
     cancel_requested_at: datetime | None = None
     cancelled_by: str | None = None
     attempts: list[ModelAttempt] = field(default_factory=list)
+    starts_in_vain: list[bool] = field(default_factory=list)  # of each not_started, whether there was a process
     run_at_latest: datetime | None = None  # a doubling wait has jitter: `run_at` is only its beginning
 
     @classmethod
@@ -184,7 +187,7 @@ class ModelJob:
         self.claim = self.lease_until = self.cancel_requested_at = None
         attempt = self.attempts[-1]
         attempt.status, attempt.reason, attempt.error = outcome.status, outcome.reason, outcome.error
-        attempt.finished_at = now
+        attempt.finished_at, attempt.pid = now, outcome.pid
         if outcome.status is Status.COMPLETED:
             self.status, self.result, self.finished_at = Status.COMPLETED, outcome.result, now
             self.lost_in_row, self.cancelled_by = 0, None
@@ -196,13 +199,25 @@ class ModelJob:
             self.status, self.finished_at = Status.CANCELLED, now
             return [self.tell("Job cancelled", self.error)]
         if outcome.reason is Reason.NOT_STARTED:
+            self.starts_in_vain.append(outcome.pid is not None)
+            if outcome.may_retry and sum(self.starts_in_vain) >= MOST_STARTS_IN_VAIN:
+                return [self._give_up(outcome, now)]
             return [self._put_back(outcome, now)]
         return self._fail(outcome, now)
+
+    def _give_up(self, outcome: Outcome, now: datetime) -> Told:
+        """Its own import seems to end its processes."""
+        times = sum(self.starts_in_vain)
+        self.starts_in_vain = []
+        self.reason = self.attempts[-1].reason = Reason.POISON
+        self.error = f"{outcome.error} ({times} attempts never reached it: not tried again)"
+        self.status, self.finished_at, self.lost_in_row = Status.FAILED, now, 0
+        return self.tell("Job failed", self.error, is_error=True)
 
     def _put_back(self, outcome: Outcome, now: datetime) -> Told:
         """A try that never was is given back."""
         self.tries_left += 1
-        times = sum(one.reason is Reason.NOT_STARTED for one in self.attempts)
+        times = len(self.starts_in_vain)
         waits = times > 1 or not outcome.may_retry
         pause = min(2.0 ** (times - 1), LONGEST_START_WAIT) if waits else 0.0
         self.run_at = now + timedelta(seconds=pause)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from bgapp.system import Ended
 from tests import factories as make
 from tests.factories import COMPLETED, FAILED, LOST, NOT_STARTED, NOW, REFUSED, SECOND, STOPPED, owner
 
+BEFORE_METHOD = replace(NOT_STARTED, pid=77)  # there was a process, and it ended before the method
 OTHER_THAN_RUNNING = tuple(status for status in Status if status is not Status.RUNNING)
 
 
@@ -453,6 +454,44 @@ def test_a_start_that_failed_takes_nothing_from_the_retries(ready: Database) -> 
         make.settle(ready, make.promote_and_claim(ready, NOW + 3600 * SECOND), outcome)
     row = make.row(ready, job_id)
     assert (row.status, row.attempt, row.attempt_limit) == ("failed", 4, 4)
+
+
+def never_entered(database: Database, outcome: Outcome, times: int, now: datetime) -> datetime:
+    """Let the one job's next attempts end so, each long after the last; return the time after them."""
+    for _ in range(times):
+        make.settle(database, make.promote_and_claim(database, now), outcome, now)
+        now += 60 * SECOND
+    return now
+
+
+def test_a_job_whose_process_ends_ten_times_before_its_method_is_poison(ready: Database) -> None:
+    job_id = make.add(ready, retries=0)
+    now = never_entered(ready, BEFORE_METHOD, 9, NOW)
+    assert make.row(ready, job_id).status == "scheduled"
+    never_entered(ready, BEFORE_METHOD, 1, now)
+    row = make.row(ready, job_id)
+    assert (row.status, row.reason, row.attempt) == ("failed", "poison", 10)
+    assert row.error == "never entered (10 attempts never reached it: not tried again)"
+
+
+def test_such_a_job_that_a_person_runs_again_begins_to_count_anew(ready: Database) -> None:
+    job_id = make.add(ready, retries=0)
+    now = never_entered(ready, BEFORE_METHOD, 10, NOW)
+    with ready.write() as connection:
+        lifecycle.retry(connection, job_id, now)
+    now = never_entered(ready, BEFORE_METHOD, 9, now)
+    assert make.row(ready, job_id).reason == "not_started"
+    never_entered(ready, BEFORE_METHOD, 1, now)
+    assert make.row(ready, job_id).reason == "poison"
+
+
+@pytest.mark.parametrize("may_retry", [True, False], ids=["its runner was killed", "it could not be made"])
+def test_attempts_without_a_process_do_not_speak_against_a_job(ready: Database, may_retry: bool) -> None:
+    """That is the machine's doing: a long lack of memory, or runners that are killed again and again."""
+    job_id = make.add(ready, retries=0)
+    now = never_entered(ready, replace(NOT_STARTED, may_retry=may_retry), 12, NOW)
+    never_entered(ready, BEFORE_METHOD, 1, now)
+    assert (make.row(ready, job_id).status, make.row(ready, job_id).reason) == ("scheduled", "not_started")
 
 
 # Cancel ------------------------------------------------------------------------------------------------------
