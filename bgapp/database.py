@@ -107,21 +107,30 @@ class Database:
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
-            writes = connection.get_execution_options().get("bgapp_writes", False)
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            options = connection.get_execution_options()
+            shorter = options.get("bgapp_wait")
+            if shorter is not None:
+                _set_wait(connection, shorter)
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("bgapp_writes") else "BEGIN")
+            finally:
+                if shorter is not None:
+                    _set_wait(connection, wait)
 
         self._checkpoints = not keeps_commits and self.file is not None
         return engine
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, wait: float | None = None) -> Iterator[Connection]:
         """Run one short write transaction: committed at the end, rolled back on any error.
+
+        With `wait`, in seconds, SQLite's lock is not waited for as long as usual.
 
         Raises DatabaseBusy where another process kept the write lock, DatabaseUnavailable for other trouble.
         """
         self._look_at_file()
         with translated(), self.engine.connect() as plain:
-            connection = plain.execution_options(bgapp_writes=True)
+            connection = plain.execution_options(bgapp_writes=True, bgapp_wait=wait)
             with connection.begin():
                 yield connection
         if self.file is not None:
@@ -190,6 +199,10 @@ class Database:
         self._exchange = threading.Lock()
         if self._engine is not None:
             self._engine.dispose(close=False)
+
+
+def _set_wait(connection: Connection, wait: float) -> None:
+    connection.connection.cursor().execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
 
 
 def _forget_all() -> None:

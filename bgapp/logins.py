@@ -20,6 +20,7 @@ from bgapp.errors import DatabaseUnavailable
 IDLE = timedelta(minutes=30)
 LONGEST = timedelta(hours=12)
 SEEN_STEP = timedelta(minutes=1)  # how exactly it is known when a login was last used
+TOUCH_WAIT = 0.1  # seconds: whoever only looks at a page does not wait for another program's write
 LONGEST_ID = 128  # characters; a cookie may hold anything
 LONGEST_ADDRESS = 64
 LONGEST_AGENT = 200
@@ -68,7 +69,7 @@ def load(database: Database, login_id: str, *, is_activity: bool = True) -> Logi
         login = look(connection, login_id, now)
     if login is not None and is_activity and now - login.seen_at >= SEEN_STEP:
         try:
-            with database.write() as connection:
+            with database.write(wait=TOUCH_WAIT) as connection:
                 touch(connection, login_id, now)
         except DatabaseUnavailable:  # busy: the next request notes it, and a page that only reads need not fail
             return login

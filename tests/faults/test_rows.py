@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import delete
 
 from bgapp.statements import JOBS
@@ -34,9 +36,12 @@ def test_f60_rows_edited_by_hand_stop_neither_pages_nor_leader_nor_the_other_job
         assert server.get(page)[0] == 200, page
 
 
-def test_f57_a_running_job_is_not_deleted_and_the_result_of_one_deleted_by_hand_is_refused(site: Site) -> None:
+def test_f57_a_running_job_is_not_deleted_and_the_result_of_one_deleted_by_hand_is_refused(
+    patient_site: Site, tmp_path: Path
+) -> None:
+    site = patient_site
     server = Server(site)
-    running = site.note(1.5)
+    running = site.enqueue("until", str(site.witness), str(tmp_path / "never"), job_class="Patient")
     site.wait_entered(running)
     token = server.token("jobs/new")
     assert server.post(f"jobs/{running.id}/delete", token)[0] == 403, "an operator may not"
@@ -47,4 +52,5 @@ def test_f57_a_running_job_is_not_deleted_and_the_result_of_one_deleted_by_hand_
     wait_for(lambda: not any(line[4] in map(str, site.processes()) for line in site.starts(running.id)), "its end")
     with site.runtime.database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM bgapp_jobs").scalar() == 1
-    assert f"Job: {running.id} " not in "".join(line for line in site.log().splitlines() if "completed" in line)
+    assert site.ends(running.id) == []
+    assert [line for line in site.log().splitlines() if f"Job: {running.id} " in line and "completed" in line] == []

@@ -115,6 +115,15 @@ def test_a_write_transaction_takes_the_lock_before_it_writes(ready: Database, ma
 
 
 @only_sqlite
+def test_one_write_may_wait_less_than_the_others(ready: Database, make_database: MakeDatabase) -> None:
+    patient = make_database(wait=3600.0)
+    with ready.write(), pytest.raises(DatabaseBusy), patient.write(wait=0.01):
+        pass
+    with patient.write(wait=0.01) as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 3_600_000
+
+
+@only_sqlite
 def test_a_write_waits_for_another_to_end(ready: Database, make_database: MakeDatabase) -> None:
     patient = make_database(wait=30.0)
     done: list[int] = []
