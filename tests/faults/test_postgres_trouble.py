@@ -331,6 +331,21 @@ def test_f45_jobs_run_on_while_the_server_restarts(server: Server, make_site: Ca
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("how", ["lost", "stored", "late"])
+@pytest.mark.parametrize("written", ["INSERT INTO bgapp_attempts", "UPDATE bgapp_attempts"], ids=["claim", "outcome"])
+def test_f46_a_runner_claims_and_records_once_when_its_connection_breaks_during_commit(
+    make_site: Callable[..., Site], proxy: Proxy, postgres_database: str, written: str, how: str
+) -> None:
+    site = make_site(database_url=proxy.url(postgres_database), max_running=1)
+    proxy.cut_commit(how, written.encode(), after=1.0)
+    site.start_app()
+    job = site.note()
+    found = site.wait(job)
+    assert proxy.cuts == 1
+    assert (found["status"], found["attempt"], len(site.starts(job.id))) == ("completed", 1, 1)
+
+
+@pytest.mark.process
 def test_f47_a_locked_row_delays_an_outcome_and_invents_none(
     make_site: Callable[..., Site], postgres_database: str, direct: Engine
 ) -> None:
