@@ -122,6 +122,7 @@ class Striker:
         else:
             role = "child" if blow.kind == "group" else blow.kind
             candidates = [one for one in processes if one.role == role]
+            candidates = [one for one in candidates if one.pid in _busy(processes)] or candidates
         if not candidates:
             return []
         victim = _one_of(candidates, blow)
@@ -132,3 +133,11 @@ class Striker:
 
 def _one_of(candidates: list[Process], blow: Blow) -> Process:
     return sorted(candidates, key=lambda one: one.pid)[int(blow.which * len(candidates))]
+
+
+def _busy(processes: list[Process]) -> set[int]:
+    """Return the pids of those who have to do with a job just now: its process, its forker, its runner."""
+    parents = {one.pid: one.parent for one in processes}
+    jobs = {one.pid for one in processes if one.role == "child"}
+    forkers = {parents[pid] for pid in jobs}
+    return jobs | forkers | {parents[pid] for pid in forkers if pid in parents}

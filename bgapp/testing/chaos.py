@@ -49,7 +49,7 @@ def run(installation: Installation, jobs: int, kills: int, seed: int, retries: i
 @click.option("--kills", type=click.IntRange(0, 100_000), default=60, show_default=True, help="Blows to deal.")
 @click.option("--seed", type=click.IntRange(0), help="Makes the same choices again; without it they are new.")
 @click.option("--database", help="URL of an empty PostgreSQL database; without it a new SQLite file.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Jobs at once.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Jobs at once.")
 @click.option("--retries", type=click.IntRange(0, 100), default=4, show_default=True, help="The most that a job has.")
 @click.option("--spawn", is_flag=True, help="Start each job's process as a new program instead of forking it.")
 @click.option("--keep", is_flag=True, help="Keep the folder; it is always kept when something is wrong.")
@@ -73,7 +73,7 @@ def main(
         "MAX_RUNNING": str(concurrency),
         "TICK": "0.2",
         "KILL_GRACE": "1",
-        "RETRY_BACKOFF": "0.2 fixed",
+        "RETRY_BACKOFF": "0.1 fixed",
         "RUNNER_IDLE": f"{IDLE:g}",
         "START_METHOD": "spawn" if spawn else "auto",
         **({} if database is None else {"DATABASE_URL": database}),

@@ -146,7 +146,7 @@ class Installation:
 
     # The end ---------------------------------------------------------------------------------------------------
 
-    def stop_apps(self, patience: float = 10.0) -> bool:
+    def stop_apps(self, patience: float = 30.0) -> bool:
         """Ask the app processes to end, as a service manager does; return whether all did in time (seconds)."""
         for one in self.apps:
             one.process.terminate()
@@ -170,8 +170,8 @@ class Installation:
                 return living
             time.sleep(0.1)
 
-    def end(self) -> None:
-        """Kill every process of this installation and close what this process has open of it."""
+    def kill(self) -> None:
+        """Kill every process of this installation, for good."""
         while living := self.processes():
             for process in living:
                 system.terminate(process.identity, signal.SIGKILL)
@@ -181,5 +181,9 @@ class Installation:
         for one in self.apps:
             one.process.wait()
         self._collect(self.finder.find())
+
+    def end(self) -> None:
+        """Kill every process of this installation and close what this process has open of it."""
+        self.kill()
         self.runtime.database.dispose()
         self.runtime.events.close()

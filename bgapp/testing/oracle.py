@@ -14,6 +14,7 @@ from bgapp.models import FINAL, Reason, Status
 from bgapp.testing.witness import END, RAISED, START, Line
 
 LOST_IN_A_ROW = 3  # as many lost attempts in a row are poison
+CANCEL_TIME = 20.0  # seconds in which the slowest machine ends what was cancelled: a beat, a grace, a stopped runner
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Request:
     retries: int
     job: int | None = None  # None: the call failed, and the job may be stored or not
     cancelled_at: int | None = None  # a cancel was acknowledged when the newest attempt had this number
+    cancelled_ns: int | None = None  # and at this moment (monotonic nanoseconds)
     may_be_cancelled: bool = False  # a cancel was asked at some time, whatever came of it
     granted: int = 0  # how often a person had it run again, acknowledged or not
 
@@ -220,6 +222,10 @@ def _cancel(story: Story) -> Iterator[str]:
     for line in story.starts():
         if line.attempt > asked_at:
             yield f"attempt {line.attempt} started after a cancel was acknowledged at attempt {asked_at}"
+    for line in story.lines:
+        late = (line.at - (story.request.cancelled_ns or line.at)) / 1e9
+        if line.mark == END and late > CANCEL_TIME:
+            yield f"attempt {line.attempt} ran on for {late:.0f} s after a cancel was acknowledged"
 
 
 def _overlap(story: Story, alive: Seen) -> Iterator[str]:

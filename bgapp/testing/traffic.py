@@ -13,19 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bgapp import operate, queries
 from bgapp.enqueue import run_background_job, run_background_jobs
 from bgapp.errors import DatabaseUnavailable, UnknownJob, WrongState
-from bgapp.models import FINAL
+from bgapp.models import FINAL, Status
 from bgapp.testing.installation import Installation
 from bgapp.testing.oracle import Request
 from bgapp.testing.witness import JOB_CLASS
 
 # How often each kind of job comes, out of all of these.
 KINDS = {"note": 20, "talk": 6, "fail_once": 5, "fail": 2, "leave_program": 2, "timeout": 1, "stubborn": 1}
-LOOK_AGAIN = 0.5  # seconds before a job is looked at again that has not ended yet
+LONG = 0.5  # seconds: such a job can be met while it runs
+LOOK_AGAIN = 0.3  # seconds before a job is looked at again that is not yet as it should be
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Wish:
     method: str
     params: dict[str, Any]
     options: dict[str, Any]
-    act: str | None = None  # "cancel" or "retry"
+    act: str | None = None  # "cancel", "stop" (to cancel it once it runs) or "retry"
     act_after: float = 0.0  # seconds
 
 
@@ -62,7 +64,7 @@ def draw(random: random.Random, count: int, seconds: float, retries: int) -> lis
 
 def _draw_one(random: random.Random, at: float, retries: int, kinds: Mapping[str, int]) -> Wish:
     kind = random.choices(list(kinds), list(kinds.values()))[0]
-    seconds = random.choice((0.0, 0.0, 0.0, 0.02, 0.05, 0.2)) if random.random() < 0.97 else 1.0
+    seconds = random.choice((0.0, 0.0, 0.0, 0.02, 0.05, 0.2)) if random.random() < 0.9 else random.uniform(LONG, 2.5)
     options: dict[str, Any] = {
         "retries": 0 if random.random() < 0.3 else random.randint(min(2, retries), retries),
         "priority": random.choice((0, 0, 0, "low", "high")),
@@ -74,10 +76,12 @@ def _draw_one(random: random.Random, at: float, retries: int, kinds: Mapping[str
         kind, seconds = "note", 20.0
         options |= {"timeout": 0.4, "retries": min(1, retries)}
     elif kind == "stubborn":
-        seconds, act, after = 20.0, "cancel", random.uniform(0.5, 2.0)
+        seconds, act, after = 60.0, "stop", random.uniform(0.5, 2.0)
     elif chance < 0.06:
         act, after = "cancel", random.uniform(0.0, 1.5)
-    elif chance < 0.12:
+    elif chance < 0.08 and seconds >= LONG:
+        act, after = "stop", 0.1
+    elif chance < 0.14:
         act, after = "retry", random.uniform(0.2, 3.0)
     return Wish(at, kind, {"seconds": round(seconds, 3)}, options, act, after)
 
@@ -155,8 +159,8 @@ class Traffic(threading.Thread):
             for request, wish, job in zip(asked, call, ids, strict=True):
                 request.job = job
                 if wish.act is not None:
-                    do = self._cancel if wish.act == "cancel" else self._retry
-                    self._later(wish.act_after, lambda do=do, request=request: do(request))  # type: ignore[misc] # mypy knows no types of defaults
+                    do = {"cancel": self._cancel, "stop": self._cancel_running, "retry": self._retry}[wish.act]
+                    self._later(wish.act_after, partial(do, request))
             return
 
     def _call(self, call: list[Wish], asked: list[Request]) -> list[int]:
@@ -181,6 +185,7 @@ class Traffic(threading.Thread):
         try:
             request.may_be_cancelled = True
             operate.cancel(runtime, request.job, "somebody")
+            request.cancelled_ns = time.monotonic_ns()
             with runtime.database.read() as connection:
                 row = queries.job(connection, request.job)
             # Read after the cancel: of a job that ran on in between, no attempt counts as forbidden that was allowed.
@@ -188,6 +193,18 @@ class Traffic(threading.Thread):
         except (WrongState, UnknownJob, DatabaseUnavailable):
             return None
         return None
+
+    def _cancel_running(self, request: Request) -> float | None:
+        """Cancel a job once it runs."""
+        assert request.job is not None
+        try:
+            with self._installation.runtime.database.read() as connection:
+                row = queries.job(connection, request.job)
+        except DatabaseUnavailable:
+            return LOOK_AGAIN
+        if row is None or row.status in FINAL:
+            return None
+        return self._cancel(request) if row.status == Status.RUNNING else LOOK_AGAIN
 
     def _retry(self, request: Request) -> float | None:
         runtime = self._installation.runtime

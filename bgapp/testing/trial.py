@@ -140,6 +140,7 @@ def judge(trial: Trial) -> list[Violation]:
     found += [
         Violation("processes", None, f"{one.role} {one.pid} did not leave, with no app and no job") for one in left
     ]
+    installation.kill()  # so that tables and witness tell of the same moment
     rows, attempts = evidence.tables(installation.runtime)
     lines, broken = witness.read(installation.witness)
     if broken:

@@ -173,6 +173,13 @@ def test_a_run_or_a_failure_after_an_acknowledged_cancel_is_found() -> None:
     assert kinds(asked) == [], "a result may come before the cancel is seen"
 
 
+def test_a_method_that_returns_long_after_its_cancel_is_found() -> None:
+    asked = Request(1, 3, 1, cancelled_at=1, cancelled_ns=10, may_be_cancelled=True)
+    late = int(oracle.CANCEL_TIME * 1e9) + 11
+    assert kinds(asked, lines=(line(START, at=5), line(END, at=late))) == ["cancel"]
+    assert kinds(asked, lines=(line(START, at=5), line(END, at=late - 10))) == []
+
+
 def test_a_witness_reads_what_it_wrote_and_counts_what_is_not_whole(tmp_path: Path) -> None:
     path = tmp_path / "witness"
     path.write_text(f"{line(START)!s:63}\n{line(END, alone=False)!s:63}\nS 1 1 12\n")
