@@ -56,7 +56,10 @@ FLOORS: dict[str, tuple[str, str]] = {
 # Who may ask on which system it runs, beside `system` itself: what starts before anything is installed.
 ASKS_FOR_THE_SYSTEM = {"__main__", "bootstrap"}
 # Who speaks to a person on a terminal. Job code prints into its log.
-PRINTS = tuple("__main__ bootstrap standalone failpoints cli. runner.__main__ runner.host runner.direct jobs. testing.chaos testing.soak".split())
+PRINTS = tuple(
+    "__main__ bootstrap standalone failpoints cli. jobs. runner.__main__ runner.host runner.direct testing.chaos "
+    "testing.soak".split()
+)
 PRINTS_INTO_THE_JOBS_LOG = ("runner.child", "testing.witness")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from bgapp.testing import samples
@@ -10,7 +12,7 @@ from bgapp.testing.samples import Sample
 MIB = 1024 * 1024
 
 
-def verdict(name: str, values: list[float]) -> str:
+def verdict(name: str, values: Sequence[float]) -> str:
     taken: list[Sample] = [{name: value} for value in values]
     (found,) = samples.compare(taken)
     return "grown" if found.grown else "flat"
