@@ -14,7 +14,7 @@ from typing import Any
 
 from flask import Flask
 
-from bgapp import attemptlog, queries, system
+from bgapp import attemptlog, queries, scratch, system
 from bgapp import node as nodes
 from bgapp.enqueue import enqueue
 from bgapp.handle import JobHandle
@@ -144,6 +144,8 @@ class Site:
         wait_for(all_gone, "the end of this installation's processes")
         for process in self._processes:
             process.wait()
+        for node in nodes.each(self.instance):
+            scratch.remove_all(node)
         self.runtime.database.dispose()
         self.runtime.events.close()
         with self.app.app_context():
