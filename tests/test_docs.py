@@ -271,3 +271,15 @@ def test_the_application_factory_of_the_quickstart_works_with_its_own_test(tmp_p
     done = python(tmp_path, *words, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_every_fault_has_its_row_and_every_row_names_a_test_or_says_why_not() -> None:
+    later = {"F28", "F29", "F30", "F49", "F50"}  # those of schedules
+    wanted = {*(f"F{n}" for n in range(1, 63)), *(f"B{n}" for n in range(40, 61)), *(f"Q{n}" for n in range(1, 21))}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in section_of("docs/reliability.md", "Every fault and its test").splitlines()
+        if re.match(r"\| [FBQ]\d", line)
+    ]
+    assert {row[0] for row in rows} == wanted - later
+    assert [row[0] for row in rows if not re.search(r"\]\(\.\./tests/|`bench`|`tests/|not done, because", row[2])] == []
