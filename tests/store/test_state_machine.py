@@ -47,7 +47,8 @@ PROFILE = settings(
 MOST_JOBS = 6  # few, so that the steps meet
 which = st.integers(0, 2 * MOST_JOBS)
 outcomes = st.sampled_from(sorted(OUTCOMES)).map(OUTCOMES.__getitem__)
-again_and_again = st.builds(lambda outcome, times: [outcome] * times, outcomes, st.sampled_from([3, 7, 11]))
+poisonous = st.sampled_from([make.LOST, OUTCOMES["ended_before_method"]])
+again_and_again = st.builds(lambda outcome, times: [outcome] * times, poisonous | outcomes, st.sampled_from([3, 7, 11]))
 wanted = st.builds(
     make.new_job,
     retries=st.integers(0, 3),
