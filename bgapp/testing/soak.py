@@ -59,7 +59,8 @@ class Sampler:
             sample |= {"ended": ended, "waiting": counts["pending"] + counts["scheduled"], "running": counts["running"]}
         self.taken.append(sample)
         if self._out is not None:
-            print(json.dumps(sample), file=self._out, flush=True)
+            self._out.write(json.dumps(sample) + "\n")
+            self._out.flush()
 
     def _count_zombies(self) -> int:
         """Return how many processes are zombies now and were so at the last sample: each is one for a moment."""
