@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from bgapp.errors import NodeClash
 from bgapp.models import Node as NodeRow
-from bgapp.models import Status
 from bgapp.node import Node, hostname
-from bgapp.statements import JOBS
+from bgapp.statements import JOBS, RUNNING
 
 HEARD_OF = timedelta(minutes=1)  # a leader says every few seconds that it lives
 
@@ -70,5 +69,5 @@ def forget_node(connection: Connection, node_id: str) -> None:
 
 def forget_silent_nodes(connection: Connection, before: datetime) -> int:
     """Delete the rows of nodes that were last heard of before that time and run nothing; return how many."""
-    runs = select(JOBS.c.id).where(JOBS.c.node == NodeRow.id, JOBS.c.status == Status.RUNNING).exists()
+    runs = select(JOBS.c.id).where(JOBS.c.node == NodeRow.id, RUNNING).exists()
     return connection.execute(delete(NodeRow).where(NodeRow.seen_at < before, ~runs)).rowcount

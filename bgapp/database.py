@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 
@@ -35,6 +36,13 @@ SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 READ_WRITE = {"mode": "rw", "uri": "true"}
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+class _WithIndexNames(SQLiteCompiler):
+    """SQLAlchemy's compiler, which leaves out hints for SQLite; SQLite has one: INDEXED BY."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+        return text
 
 
 class Database:
@@ -91,6 +99,7 @@ class Database:
             pool_size=self._connections,
             max_overflow=20,
         )
+        engine.dialect.statement_compiler = _WithIndexNames
 
         @event.listens_for(engine, "connect")
         def prepare(connection: Any, _record: object) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -31,9 +31,11 @@ from bgapp.statements import (
     CLEAN,
     HELD,
     JOBS,
+    NEWEST_ATTEMPT,
     PROMOTE,
     attempt_update,
     fenced_update,
+    is_one_of,
 )
 
 POISON = 3  # attempts lost in a row
@@ -68,7 +70,7 @@ def add(connection: Connection, new: NewJob) -> tuple[int, list[Change]]:
 
 
 # The unique index's own WHERE. It must be repeated as it was declared, so the words stand in the text, not bound.
-_HOLDS_KEY = JOBS.c.unique_key.is_not(None) & JOBS.c.status.in_([literal_column(f"'{word}'") for word in UNFINISHED])
+_HOLDS_KEY = JOBS.c.unique_key.is_not(None) & is_one_of(UNFINISHED)
 
 
 def holder(connection: Connection, unique_key: str) -> int | None:
@@ -134,22 +136,35 @@ def _begin(owner: Owner, now: datetime) -> dict[str, Any]:
 
 
 def _begun(connection: Connection, row: Row[Any], owner: Owner, now: datetime) -> tuple[Claim, list[Change]]:
-    connection.execute(
-        ADD_ATTEMPT,
-        {
-            "job_id": row.id,
-            "number": row.attempt,
-            "status": Status.RUNNING,
-            "node": owner.node,
-            "runner_pid": owner.process.pid,
-            "started_at": now,
-        },
-    )
+    if not _add_attempt(connection, row, owner, now):
+        row = _beyond_the_newest(connection, row)
+        _add_attempt(connection, row, owner, now)
     taken = Claim(
         row.id, row.attempt, row.token, row.job_class, row.method, row.params, row.secret_params,
         row.retries, row.timeout, row.queue, row.created_at,
     )  # fmt: skip
     return taken, [_change("Job running", row)]
+
+
+def _add_attempt(connection: Connection, row: Row[Any], owner: Owner, now: datetime) -> bool:
+    values = {
+        "job_id": row.id,
+        "number": row.attempt,
+        "status": Status.RUNNING,
+        "node": owner.node,
+        "runner_pid": owner.process.pid,
+        "started_at": now,
+    }
+    return connection.execute(ADD_ATTEMPT[connection.dialect.name], values).rowcount == 1
+
+
+def _beyond_the_newest(connection: Connection, row: Row[Any]) -> Row[Any]:
+    """Give a claimed job a number that no attempt has: somebody edited its row, and that must not stop every claim."""
+    number = connection.execute(NEWEST_ATTEMPT, {"job": row.id}).scalar_one() + 1
+    values = {"attempt": number, "attempt_limit": max(number, row.attempt_limit)}
+    _write_fenced(connection, row.id, row.attempt, row.token, values)
+    fence = {"job": row.id, "held_attempt": number, "held_token": row.token}
+    return connection.execute(HELD, fence).one()
 
 
 def renew(

@@ -12,7 +12,17 @@ from sqlalchemy import Connection, Row, Select, func, literal, select
 from bgapp import clock, masking
 from bgapp.models import FINAL, UNFINISHED, WAITING, Node, Status
 from bgapp.records import Fence
-from bgapp.statements import ATTEMPTS, JOBS
+from bgapp.statements import (
+    ATTEMPTS,
+    JOBS,
+    PENDING,
+    RUNNING,
+    SCHEDULED,
+    best_pending,
+    is_one_of,
+    is_status,
+    next_scheduled,
+)
 
 COUNT_CAP = 10_000  # more than this is "10000+": an exact count would read the whole table
 PAGE = 50
@@ -50,46 +60,42 @@ def counts(connection: Connection, cap: int = COUNT_CAP) -> dict[str, int]:
     """Return how many jobs are in each status, each counted up to `cap` and no further."""
     counted = []
     for status in Status:
-        some = select(literal(1)).where(JOBS.c.status == status).limit(cap).subquery()
+        some = select(literal(1)).where(is_status(status)).limit(cap).subquery()
         counted.append(select(func.count()).select_from(some).scalar_subquery().label(status.value))
     return dict(connection.execute(select(*counted)).one()._mapping)
 
 
 def due(connection: Connection, cap: int) -> int:
     """Return how many jobs wait for a runner now, counted up to `cap`."""
-    some = select(literal(1)).where(JOBS.c.status == Status.PENDING).limit(cap).subquery()
+    some = select(literal(1)).where(PENDING).limit(cap).subquery()
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def first_due(connection: Connection) -> datetime | None:
     """Return since when the job waits that will be claimed next."""
-    best = select(JOBS.c.run_at).where(JOBS.c.status == Status.PENDING)
-    return connection.execute(best.order_by(JOBS.c.priority.desc(), JOBS.c.run_at, JOBS.c.id).limit(1)).scalar()
+    return connection.execute(best_pending(JOBS.c.run_at).limit(1)).scalar()
 
 
 def waiting(connection: Connection, cap: int) -> int:
     """Return how many jobs are pending or scheduled, counted up to `cap`."""
-    some = select(literal(1)).where(JOBS.c.status.in_(WAITING)).limit(cap).subquery()
+    some = select(literal(1)).where(is_one_of(WAITING)).limit(cap).subquery()
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def next_due(connection: Connection) -> datetime | None:
     """Return when the next scheduled job falls due."""
-    first = select(JOBS.c.run_at).where(JOBS.c.status == Status.SCHEDULED).order_by(JOBS.c.run_at, JOBS.c.id).limit(1)
-    return connection.execute(first).scalar()
+    return connection.execute(next_scheduled(JOBS.c.run_at).limit(1)).scalar()
 
 
 def has_retry_soon(connection: Connection, node: str, now: datetime, within: timedelta) -> bool:
     """Return whether a retry of a job that this node ran falls due within that time."""
-    soon = select(literal(1)).where(
-        JOBS.c.status == Status.SCHEDULED, JOBS.c.run_at <= now + within, JOBS.c.node == node, JOBS.c.attempt > 0
-    )
+    soon = select(literal(1)).where(SCHEDULED, JOBS.c.run_at <= now + within, JOBS.c.node == node, JOBS.c.attempt > 0)
     return connection.execute(soon.limit(1)).scalar() is not None
 
 
 def running(connection: Connection, node: str | None = None) -> Sequence[Row[Any]]:
     """Return what a rescue must know of running jobs: of one node, or of all."""
-    chosen = select(JOBS).where(JOBS.c.status == Status.RUNNING)
+    chosen = select(JOBS).where(RUNNING)
     if node is not None:
         chosen = chosen.where(JOBS.c.node == node)
     return connection.execute(chosen.order_by(JOBS.c.id)).all()

@@ -4,9 +4,25 @@ write lock is held meanwhile. Only `lifecycle` uses them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Table, Update, bindparam, case, exists, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bgapp.models import Attempt, Job, Node, Status
 
@@ -15,56 +31,85 @@ ATTEMPTS: Table = Attempt.__table__  # type: ignore[assignment] # as above
 PROMOTE_AT_ONCE = 200
 
 LOGGED = (JOBS.c.id, JOBS.c.attempt, JOBS.c.job_class, JOBS.c.method, JOBS.c.params, JOBS.c.secret_params)
-CLAIMED = (*LOGGED, JOBS.c.token, JOBS.c.retries, JOBS.c.timeout, JOBS.c.queue, JOBS.c.created_at)
+CLAIMED = (*LOGGED, JOBS.c.attempt_limit, JOBS.c.token, JOBS.c.retries, JOBS.c.timeout, JOBS.c.queue, JOBS.c.created_at)
 
-# People edit rows: a number that is taken, or at its limit, must not make the claim of every runner fail.
-_NEWEST = select(func.coalesce(func.max(ATTEMPTS.c.number), 0)).where(ATTEMPTS.c.job_id == JOBS.c.id).scalar_subquery()
-_LAST = case((JOBS.c.attempt < _NEWEST, _NEWEST), else_=JOBS.c.attempt)
+
+def is_status(status: Status) -> ColumnElement[bool]:
+    """Return the condition that a job has this status, its word in the text of the statement.
+
+    The indexes on waiting and running jobs are partial. SQLite sees that one fits only if the word is in the text;
+    for a bound one it plans the statement anew at each run, which takes longer than running it.
+    """
+    return JOBS.c.status == literal_column(f"'{status}'")
+
+
+def is_one_of(statuses: Iterable[Status]) -> ColumnElement[bool]:
+    """Return the condition that a job has one of these, as `is_status` does."""
+    return JOBS.c.status.in_([literal_column(f"'{status}'") for status in statuses])
+
+
+SCHEDULED, PENDING, RUNNING = map(is_status, (Status.SCHEDULED, Status.PENDING, Status.RUNNING))
+
+
+def best_pending(*columns: Column[Any]) -> Select[Any]:
+    """Select from pending jobs, the next to be claimed first.
+
+    The index is named: SQLite would take the one on status alone, and read and sort all that wait for each claim.
+    """
+    chosen = select(*columns).where(PENDING).with_hint(JOBS, "INDEXED BY ix_bgapp_jobs_pending", "sqlite")
+    return chosen.order_by(JOBS.c.priority.desc(), JOBS.c.run_at, JOBS.c.id)
+
+
+def next_scheduled(*columns: Column[Any]) -> Select[Any]:
+    """Select from scheduled jobs, the first to fall due first."""
+    chosen = select(*columns).where(SCHEDULED).with_hint(JOBS, "INDEXED BY ix_bgapp_jobs_scheduled", "sqlite")
+    return chosen.order_by(JOBS.c.run_at, JOBS.c.id)
+
+
+# People edit rows: a number at its limit must not make the claim of every runner fail.
 _NEXT = {
-    "attempt": _LAST + 1,
-    "attempt_limit": case((JOBS.c.attempt_limit > _LAST, JOBS.c.attempt_limit), else_=_LAST + 1),
+    "attempt": JOBS.c.attempt + 1,
+    "attempt_limit": case((JOBS.c.attempt_limit > JOBS.c.attempt, JOBS.c.attempt_limit), else_=JOBS.c.attempt + 1),
 }
 
 PROMOTE = (
     update(JOBS)
     .where(
         JOBS.c.id.in_(
-            select(JOBS.c.id)
-            .where(JOBS.c.status == Status.SCHEDULED, JOBS.c.run_at <= bindparam("now"))
-            .order_by(JOBS.c.run_at, JOBS.c.id)
+            next_scheduled(JOBS.c.id)
+            .where(JOBS.c.run_at <= bindparam("now"))
             .limit(PROMOTE_AT_ONCE)
             .with_for_update(skip_locked=True)
         ),
-        JOBS.c.status == Status.SCHEDULED,
+        SCHEDULED,
     )
     .values(status=Status.PENDING)
     .returning(*LOGGED)
 )
-_BEST = (
-    select(JOBS.c.id)
-    .where(JOBS.c.status == Status.PENDING)
-    .order_by(JOBS.c.priority.desc(), JOBS.c.run_at, JOBS.c.id)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-    .scalar_subquery()
-)
+_BEST = best_pending(JOBS.c.id).limit(1).with_for_update(skip_locked=True).scalar_subquery()
 _BEGINNING = ("token", "node", "runner_pid", "runner_ticks", "lease_until", "started_at")
 CLEAN = {"status": Status.RUNNING, **dict.fromkeys(("pid", "reason", "error", "result", "progress"))}
 _CURRENT = exists().where(Node.id == bindparam("new_node"), Node.generation == bindparam("generation"))
 CLAIM = (
     update(JOBS)
-    .where(JOBS.c.id == _BEST, JOBS.c.status == Status.PENDING, _CURRENT)
+    .where(JOBS.c.id == _BEST, PENDING, _CURRENT)
     .values({name: bindparam(f"new_{name}") for name in _BEGINNING} | CLEAN | _NEXT)
     .returning(*CLAIMED)
 )
-ADD_ATTEMPT = insert(ATTEMPTS).values(
-    {name: bindparam(name) for name in ("job_id", "number", "status", "node", "runner_pid", "started_at")}
-)
+_ATTEMPT: dict[str, Any] = {
+    name: bindparam(name) for name in ("job_id", "number", "status", "node", "runner_pid", "started_at")
+}
+# By dialect. Nothing is added where a number is taken: see `lifecycle`.
+ADD_ATTEMPT = {
+    name: dialect.insert(ATTEMPTS).values(_ATTEMPT).on_conflict_do_nothing()
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+NEWEST_ATTEMPT = select(func.max(ATTEMPTS.c.number)).where(ATTEMPTS.c.job_id == bindparam("job"))
 _FENCE = (
     (JOBS.c.id == bindparam("job"))
     & (JOBS.c.attempt == bindparam("held_attempt"))
     & (JOBS.c.token == bindparam("held_token"))
-    & (JOBS.c.status == Status.RUNNING)
+    & RUNNING
 )
 HELD = select(JOBS).where(_FENCE).with_for_update()
 
