@@ -25,6 +25,7 @@ from bgapp.retry import wait
 from bgapp.settings import Backoff
 from bgapp.statements import (
     ADD_ATTEMPT,
+    ANY_DUE,
     ATTEMPTS,
     CLAIM,
     CLAIMED,
@@ -97,6 +98,8 @@ def _born(job_id: int, new: NewJob, status: Status) -> Change:
 
 def promote(connection: Connection, now: datetime) -> list[Change]:
     """scheduled -> pending, for those whose time has come (a bounded number of them)."""
+    if connection.execute(ANY_DUE, {"now": now}).first() is None:  # nearly always, and far cheaper than the update
+        return []
     return [_change("Job pending", row) for row in connection.execute(PROMOTE, {"now": now})]
 
 
@@ -155,7 +158,7 @@ def _add_attempt(connection: Connection, row: Row[Any], owner: Owner, now: datet
         "runner_pid": owner.process.pid,
         "started_at": now,
     }
-    return connection.execute(ADD_ATTEMPT[connection.dialect.name], values).rowcount == 1
+    return connection.execute(ADD_ATTEMPT[connection.dialect.name], values).first() is not None
 
 
 def _beyond_the_newest(connection: Connection, row: Row[Any]) -> Row[Any]:

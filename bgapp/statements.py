@@ -72,6 +72,7 @@ _NEXT = {
     "attempt_limit": case((JOBS.c.attempt_limit > JOBS.c.attempt, JOBS.c.attempt_limit), else_=JOBS.c.attempt + 1),
 }
 
+ANY_DUE = next_scheduled(JOBS.c.id).where(JOBS.c.run_at <= bindparam("now")).limit(1)
 PROMOTE = (
     update(JOBS)
     .where(
@@ -101,7 +102,7 @@ _ATTEMPT: dict[str, Any] = {
 }
 # By dialect. Nothing is added where a number is taken: see `lifecycle`.
 ADD_ATTEMPT = {
-    name: dialect.insert(ATTEMPTS).values(_ATTEMPT).on_conflict_do_nothing()
+    name: dialect.insert(ATTEMPTS).values(_ATTEMPT).on_conflict_do_nothing().returning(ATTEMPTS.c.number)
     for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
 }
 NEWEST_ATTEMPT = select(func.max(ATTEMPTS.c.number)).where(ATTEMPTS.c.job_id == bindparam("job"))

@@ -19,6 +19,7 @@ from bgapp.runtime import Runtime, of
 from tests.chromium import skip_without_browser
 
 ROOT = Path(__file__).parent.parent
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes are started: bgapp shall be compiled once
 JOBS = "tests.jobcode.Work"
 
 

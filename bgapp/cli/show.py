@@ -169,4 +169,5 @@ def _story(row: Row[Any]) -> str:
     took = seconds(max(0.0, (row.finished_at - row.started_at).total_seconds()))
     reason = "" if row.reason in (None, row.status) else f" ({row.reason})"
     ended = endings.process_end(row)
-    return f"{began}, took {took}, {row.status}{reason}{f', {ended}' if ended else ''}"
+    how = f", {'ended by ' if row.signal else ''}{ended}" if ended else ""
+    return f"{began}, took {took}, {row.status}{reason}{how}"

@@ -91,7 +91,7 @@ def test_a_delay_that_is_a_moment_is_kept_to_the_microsecond(runtime: Runtime) -
 
 def test_the_tables_are_made_on_first_use(app: Flask) -> None:
     with app.app_context():
-        assert schema.version(of(app).database) is None
+        assert not of(app).is_ready
         assert run_background_job(Work, "echo").status == "pending"
     assert schema.version(of(app).database) == schema.HEAD
 

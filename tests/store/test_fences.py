@@ -28,7 +28,7 @@ from tests.factories import NOW
 from tests.store.jobmodel import OUTCOMES
 
 FENCE = {"bgapp_jobs.id", "bgapp_jobs.attempt", "bgapp_jobs.token", "bgapp_jobs.status"}
-PARAMETER = r"(?:\?|%\(\w+\)s(?:::\w+)?)"
+PARAMETER = r"(?:\?|%\(\w+\)s(?:::\w+)?|'[a-z]+')"  # a status stands in the text
 JOB_WRITE = re.compile(r"(UPDATE|DELETE FROM) bgapp_jobs\b")
 ATTEMPT_WRITE = re.compile(r"(UPDATE|DELETE FROM) bgapp_attempts\b")
 
