@@ -66,7 +66,7 @@ def test_killed_there_and_all_killed_there(blows: Blows, point: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("retries", [0, 2])
-@pytest.mark.parametrize("kinds", [*((kind,) for kind in KINDS), KINDS], ids=lambda kinds: "-".join(kinds))
+@pytest.mark.parametrize("kinds", [*((kind,) for kind in KINDS), KINDS], ids="-".join)
 @pytest.mark.parametrize("point", PATH)
 def test_each_process_and_all_killed_at_each_point(
     blows: Blows, point: str, kinds: tuple[str, ...], retries: int
