@@ -7,7 +7,7 @@ from html import escape
 from bench.figures import Rounds, middle, shown, values
 
 PANELS = {  # row: metric, title
-    "kill": ("finished of 20", "All workers killed: finished of 20 jobs"),
+    "kill": ("finished", "All workers killed: finished of 20 jobs"),
     "throughput": ("jobs/s", "Jobs that do nothing, a second"),
     "start": ("p50 ms", "From call to first line, ms (median)"),
     "enqueue": ("p50 ms", "A call, ms (median)"),

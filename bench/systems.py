@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +89,9 @@ def end_servers() -> None:
 class Site:
     """One system in a place of its own: its server, its workers, its callers."""
 
-    def __init__(self, system: System, concurrency: int = CONCURRENCY, **environment: str) -> None:
+    def __init__(
+        self, system: System, concurrency: int = CONCURRENCY, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Start the server and make tables; no worker yet. Raises NotMeasured."""
         if system.package and importlib.util.find_spec(system.package) is None:
             raise NotMeasured(f"{system.package} is not installed")
@@ -97,7 +100,7 @@ class Site:
         self.place = Place()
         try:
             self._url = self._serve()
-            self.place.environment |= self._settings() | system.environment | environment
+            self.place.environment |= self._settings() | system.environment | dict(environment or {})
             if system.peer == "procrastinate":
                 self.client("prepare")
         except BaseException:

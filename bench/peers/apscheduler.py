@@ -1,4 +1,4 @@
-"""APScheduler's process pool, with its jobs stored in a SQLite file: `python -m bench.peers.apscheduler COUNT SECONDS`."""
+"""APScheduler's process pool, its jobs in a SQLite file: `python -m bench.peers.apscheduler COUNT SECONDS`."""
 
 from __future__ import annotations
 

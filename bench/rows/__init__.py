@@ -1,4 +1,4 @@
-"""The rows: a module each, whose `ROW` says what it measures, of which systems, and has a function that does it once."""
+"""The rows: a module each, whose `ROW` says what it measures, of which systems, and a function that does it once."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def measure(name: str, mode: Mode) -> Numbers:
 ROW = Row(
     name="bulk",
     says=(
-        f"{JOBS:,} jobs ({JOBS_SHORT:,} in short mode) in the way that each has for many: run_background_jobs, enqueue_many,"
-        " group, batch_defer; Huey has none, so call after call. bgapp and procrastinate store all or none."
+        f"{JOBS:,} jobs ({JOBS_SHORT:,} in short mode) in the way that each has for many: run_background_jobs,"
+        " enqueue_many, group, batch_defer; Huey has none: call after call. bgapp and procrastinate store all or none."
     ),
     measure=measure,
     metrics={"jobs/s": "more is better"},

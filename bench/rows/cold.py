@@ -47,9 +47,8 @@ def _kill_all_but_the_app(site: Site) -> None:
 ROW = Row(
     name="cold",
     says=(
-        "The application leads; host and runners are killed and a job is asked for by a fresh process, which itself loads"
-        " the application. From the kill to the method's first line, against a fresh Python that imports the application."
-        " The leader notices at its next tick, up to a second later."
+        "The application leads; host and runners are killed, and a fresh process, which itself loads the application,"
+        " asks for a job. From the kill to the first line of its method, against a fresh Python that imports it."
     ),
     measure=measure,
     metrics={"start of Python with the import, s": "", "cold start, s": "less is better", "cold start / import": ""},

@@ -47,8 +47,8 @@ def _by_kind(found: list[Usage]) -> Numbers:
 ROW = Row(
     name="idle",
     says=(
-        "All processes of a system, its server not counted, after each worker has worked once. For bgapp the application"
-        " is among them, which a peer has beside its workers. Memory: shared pages are divided among those who share them."
+        "All processes of a system, its server not counted, after each worker has worked once. For bgapp this includes"
+        " the application, which a peer has beside its workers. Shared memory is divided among those who share it."
     ),
     measure=measure,
     metrics={

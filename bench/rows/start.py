@@ -1,4 +1,4 @@
-"""How long a job waits where nothing else does: from before the call, in another process, to the method's first line."""
+"""How long a job waits on an idle system: from before the call, in another process, to the method's first line."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from bench.rows import Mode, Numbers, Row
 from bench.systems import SYSTEMS, Site
 
 JOBS, JOBS_SHORT = 2000, 200
-SLOW = ("process", "rq", "rq-synced")  # a tenth of the jobs gives the same figure
+SLOW = ("process", "rq", "rq-synced")  # a fifth of the jobs gives the same figure
 EDGE = 0.1  # of the jobs at either end are left out: while workers start, and while the last of them is alone
 
 
@@ -18,7 +18,7 @@ def measure(name: str, mode: Mode) -> Numbers:
 def rate(name: str, mode: Mode) -> float:
     """Return the jobs a second of one system at its concurrency."""
     system = SYSTEMS[name]
-    count = JOBS_SHORT if mode.short else JOBS // (5 if name in SLOW else 1)
+    count = (JOBS_SHORT if mode.short else JOBS) // (5 if name in SLOW else 1)
     site = Site(system)
     try:
         if not system.in_app:
