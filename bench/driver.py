@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,7 @@ def main(words: list[str]) -> int:
     if not os.path.exists("/proc/self/environ"):
         print("The bench finds and kills processes by /proc, which only Linux has.", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     mode = Mode(short=options.short, long=options.long)
     repeat = options.repeat or (1 if mode.short else REPEAT)
     facts = report.machine()

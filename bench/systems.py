@@ -53,6 +53,13 @@ SYSTEMS = {
     "process": System(
         "process", "no store; a fresh interpreter a job", ("-m bench.peers.process {jobs}",), in_app=True
     ),
+    "process-flask": System(
+        "process",
+        "no store; a fresh interpreter a job, which imports Flask and Flask-SQLAlchemy",
+        ("-m bench.peers.process {jobs}",),
+        in_app=True,
+        environment={"BENCH_LOADS": "flask flask_sqlalchemy"},
+    ),
     "apscheduler": System(
         "apscheduler", "SQLite; its process pool", ("-m bench.peers.apscheduler {jobs}",), in_app=True
     ),

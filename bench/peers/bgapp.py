@@ -32,9 +32,9 @@ def bulk(count: int) -> None:
 
 
 def burst(count: int, delay: float) -> None:
-    """Ask for jobs that all fall due at the same time, `delay` seconds from now."""
+    """Ask for jobs of 20 ms that all fall due at the same time, `delay` seconds from now."""
     calls = [
-        {"job_class": Work, "method": "note", "params": [WITNESS, tag, 0.0], "delay": delay} for tag in range(count)
+        {"job_class": Work, "method": "note", "params": [WITNESS, tag, 0.02], "delay": delay} for tag in range(count)
     ]
     with app.app_context():
         run_background_jobs(calls)

@@ -43,7 +43,7 @@ def most_at_once(changes: list[tuple[float, int]]) -> int:
 ROW = Row(
     name="burst",
     says=(
-        f"{JOBS:,} jobs ({JOBS_SHORT:,} in short mode) that do nothing and fall due at the same moment, at"
+        f"{JOBS:,} jobs ({JOBS_SHORT:,} in short mode) of 20 ms that fall due at the same moment, at"
         f" BGAPP_MAX_RUNNING={CONCURRENCY}."
     ),
     measure=measure,

@@ -14,7 +14,7 @@ JOBS = 20
 SECONDS = 1.0
 KILLED_AFTER = 3.5  # seconds after the first job's start: in the middle of jobs
 WATCHED, WATCHED_SHORT = 60.0, 15.0  # seconds from the first start of a job after the restart
-BACK = 20.0  # seconds after which a system that starts no job is not waited for any longer
+BACK = 10.0  # seconds after which a system that starts no job is not waited for any longer
 
 
 def measure(name: str, mode: Mode) -> Numbers:

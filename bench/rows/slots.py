@@ -38,6 +38,6 @@ ROW = Row(
     ),
     measure=measure,
     metrics={"private MiB a job": "less is better", "processes": ""},
-    systems=("bgapp", "process"),
+    systems=("bgapp", "process", "process-flask"),
     more=("rq", "celery", "huey", "dramatiq"),
 )

@@ -44,6 +44,6 @@ ROW = Row(
     ),
     measure=measure,
     metrics={"p50 ms": "less is better", "p99 ms": "less is better"},
-    systems=("bgapp", "bgapp-reuse", "process", "rq", "celery", "huey", "dramatiq", "procrastinate"),
+    systems=("bgapp", "bgapp-reuse", "process", "process-flask", "rq", "celery", "huey", "dramatiq", "procrastinate"),
     more=("bgapp-postgres", "rq-synced", "celery-synced", "huey-synced", "dramatiq-synced"),
 )

@@ -6,7 +6,7 @@ from bench.rows import Mode, Numbers, Row
 from bench.systems import SYSTEMS, Site
 
 JOBS, JOBS_SHORT = 2000, 200
-SLOW = ("process", "rq", "rq-synced")  # a fifth of the jobs gives the same figure
+SLOW = ("process", "process-flask", "rq", "rq-synced")  # a fifth of the jobs gives the same figure
 EDGE = 0.1  # of the jobs at either end are left out: while workers start, and while the last of them is alone
 
 
@@ -41,6 +41,6 @@ ROW = Row(
     ),
     measure=measure,
     metrics={"jobs/s": "more is better"},
-    systems=("bgapp", "bgapp-reuse", "process", "rq", "celery", "huey", "dramatiq", "procrastinate"),
+    systems=("bgapp", "bgapp-reuse", "process", "process-flask", "rq", "celery", "huey", "dramatiq", "procrastinate"),
     more=("bgapp-postgres", "rq-synced", "celery-synced", "huey-synced", "dramatiq-synced"),
 )
