@@ -18,7 +18,8 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds: only a broken thing takes as long
 MARK = "BENCH_PLACE"
-FOREIGN = ("BGAPP_", "_BGAPP_", "FLASK_", "BENCH_")  # this machine's own settings
+# This machine's own settings. One of Python's forbids to keep what was compiled, and so makes each import slow.
+FOREIGN = ("BGAPP_", "_BGAPP_", "FLASK_", "BENCH_", "PYTHON")
 
 Value = TypeVar("Value")
 
