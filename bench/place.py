@@ -132,11 +132,11 @@ class Place:
             for pid in living:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            for process in self._started:
-                process.poll()
             return not living
 
         wait_for(all_gone, "the end of the processes")
+        for process in self._started:
+            process.wait()
         self._started.clear()
 
     def end(self) -> None:
