@@ -23,7 +23,7 @@ from bgapp.models import Reason, Status
 from bgapp.settings import SETTINGS
 from tests.conftest import ROOT
 
-FOLDERS = ("*.md", "docs/**/*.md", "examples/**/*.md", "instance/README.md")
+FOLDERS = ("*.md", "docs/**/*.md", "examples/**/*.md", "bench/*.md", "instance/README.md")
 PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(folder))
 FLASKS_OWN = {"run", "shell", "routes"}
 OF_RUNNERS_ALONE = {"Fenced", "NodeClash"}  # errors that no caller ever sees

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN_TIME = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 TESTS = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["tests"]]
+BENCH = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["bench"]]
 CHECKS = [Requirement(line) for line in PROJECT["dependency-groups"]["checks"]]
 
 
@@ -76,12 +77,18 @@ def test_the_checks_are_locked_at_their_exact_versions(requirement: Requirement)
     assert locked("tests.lock")[requirement.name] == version_of(requirement)
 
 
-def test_the_tests_run_with_the_versions_that_are_served() -> None:
-    served, tested = locked("requirements.lock"), locked("tests.lock")
-    assert served.items() <= tested.items()
+@pytest.mark.parametrize("lock", ["tests.lock", "bench.lock"])
+def test_tests_and_bench_run_with_the_versions_that_are_served(lock: str) -> None:
+    assert locked("requirements.lock").items() <= locked(lock).items()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "tests.lock"])
+@pytest.mark.parametrize("requirement", BENCH, ids=lambda requirement: requirement.name)
+def test_a_peer_is_locked_within_its_range_and_no_user_of_bgapp_gets_it(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(locked("bench.lock")[requirement.name])
+    assert requirement.name not in locked("requirements.lock")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "tests.lock", "bench.lock"])
 def test_a_lock_has_hashes_for_everything_and_says_nothing_about_a_machine(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     entries = [line for line in text.splitlines() if line[:1].isalnum()]
@@ -90,7 +97,7 @@ def test_a_lock_has_hashes_for_everything_and_says_nothing_about_a_machine(name:
     assert not re.search(r"://|index-url|find-links|(^|\s)/\w", text)
 
 
-@pytest.mark.parametrize("requirement", RUN_TIME + TESTS + CHECKS, ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize("requirement", RUN_TIME + TESTS + BENCH + CHECKS, ids=lambda requirement: requirement.name)
 def test_every_direct_dependency_has_its_reason_in_the_documentation(requirement: Requirement) -> None:
     tables = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").partition("## Weighed")[0]
     assert re.search(rf"^\|[^|]*\b{re.escape(requirement.name)}\b", tables, re.MULTILINE | re.IGNORECASE)
@@ -101,7 +108,7 @@ def test_the_oldest_python_is_the_same_everywhere() -> None:
     assert PROJECT["project"]["requires-python"] == f">={major}.{minor}"
     assert PROJECT["tool"]["ruff"]["target-version"] == f"py{major}{minor}"
     assert PROJECT["tool"]["mypy"]["python_version"] == f"{major}.{minor}"
-    for command in ("bgapp", "tests"):
+    for command in ("bgapp", "bench", "tests"):
         assert f"sys.version_info < ({major}, {minor})" in (ROOT / command / "__main__.py").read_text(encoding="utf-8")
 
 
