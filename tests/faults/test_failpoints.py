@@ -1,7 +1,7 @@
 """Every point of a job's path: the process that is there is killed, others are, all are; each promise is kept.
 
-`python3 tests -m long tests/faults/test_failpoints.py` kills each process, and all, at every point with 0 and 2 retries;
-the usual suite kills the process at the point and all of them, one with retries and one without.
+`python3 tests -m long tests/faults/test_failpoints.py` kills each process, and all, at every point with 0 and 2
+retries; the usual suite kills the process at the point and all of them, one with retries and one without.
 """
 
 from __future__ import annotations
