@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from bgapp import create_app, schema
 from bgapp.database import Database
 from bgapp.runtime import Runtime, of
 from tests.chromium import skip_without_browser
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes are started: bgapp shall be compiled once
@@ -75,8 +77,18 @@ def _migrate(url: str) -> None:
 
 def _run(url: str, statement: str) -> None:
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
+
+    def done() -> bool:
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(statement))
+        except OperationalError as error:  # the server has a look at the template itself now and then
+            if getattr(error.orig, "sqlstate", None) != "55006":
+                raise
+            return False
+        return True
+
+    wait_for(done, f"a database that nobody else looks at, for {statement}")
     engine.dispose()
 
 

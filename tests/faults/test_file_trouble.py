@@ -233,6 +233,7 @@ def has_mounts() -> bool:
 
 
 @pytest.mark.skipif(not has_mounts(), reason="needs a mount namespace with a tmpfs of its own, so root")
+@pytest.mark.long
 def test_f41_f51_full_disks() -> None:
     """The tests of full_disk.py, in a namespace where they may mount."""
     words = [

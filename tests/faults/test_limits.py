@@ -95,6 +95,7 @@ def test_a_kill_that_the_kernel_did_not_count_is_somebody_elses(limited: Site) -
     assert "by a person or by another program; the kernel did not do it" in found["error"]
 
 
+@pytest.mark.long
 def test_limits_hold_for_spawned_children_and_count_from_the_loaded_application(make_site: Make) -> None:
     site = make_site(allowed_jobs=json.dumps(LIMITED), retry_attempts=0, start_method="spawn", max_running=1)
     site.start_app()

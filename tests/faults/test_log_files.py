@@ -78,6 +78,7 @@ def test_f52_what_stands_in_the_place_of_the_log_costs_lines_and_no_job(site: Si
 
 
 @pytest.mark.skipif(not can("prlimit", "--nofile=64", "true"), reason="needs prlimit")
+@pytest.mark.long
 def test_f55_a_server_without_free_descriptors_recovers(site: Site) -> None:
     server = Server(site)
     wait_for(lambda: server.get("health/ready")[0] == 200, "a server that is ready")

@@ -226,6 +226,7 @@ def ready(database: Database) -> Database:
 
 @pytest.mark.process
 @pytest.mark.postgres
+@pytest.mark.long
 def test_f36_a_copied_installation_takes_nothing_from_its_living_original(
     make_site: Callable[..., Site], postgres_database: str
 ) -> None:

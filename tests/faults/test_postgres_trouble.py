@@ -256,6 +256,7 @@ def test_f45_a_job_is_stored_when_the_server_comes_back_within_seconds(proxy: Pr
     assert stored(direct) == [job.id]
 
 
+@pytest.mark.long
 def test_f45_a_longer_absence_is_told_by_helper_command_and_page(app: Flask, proxy: Proxy, direct: Engine) -> None:
     proxy.refuse()
     with pytest.raises(DatabaseAway, match="the database cannot be used"):
@@ -269,6 +270,7 @@ def test_f45_a_longer_absence_is_told_by_helper_command_and_page(app: Flask, pro
     assert len(stored(direct)) == 1
 
 
+@pytest.mark.long
 def test_f47_jobs_are_stored_once_a_connection_is_free(server: Server, make_app: Callable[..., Flask]) -> None:
     engine = create_engine(server.url)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -311,6 +313,7 @@ def every_connection(server: Server) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_f45_jobs_run_on_while_the_server_restarts(server: Server, make_site: Callable[..., Site]) -> None:
     site = make_site(database_url=server.url)
     site.start_app()
@@ -333,6 +336,7 @@ def test_f45_jobs_run_on_while_the_server_restarts(server: Server, make_site: Ca
 @pytest.mark.process
 @pytest.mark.parametrize("how", ["lost", "stored", "late"])
 @pytest.mark.parametrize("written", ["INSERT INTO bgapp_attempts", "UPDATE bgapp_attempts"], ids=["claim", "outcome"])
+@pytest.mark.long
 def test_f46_a_runner_claims_and_records_once_when_its_connection_breaks_during_commit(
     make_site: Callable[..., Site], proxy: Proxy, postgres_database: str, written: str, how: str
 ) -> None:
@@ -346,6 +350,7 @@ def test_f46_a_runner_claims_and_records_once_when_its_connection_breaks_during_
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_f47_a_locked_row_delays_an_outcome_and_invents_none(
     make_site: Callable[..., Site], postgres_database: str, direct: Engine
 ) -> None:

@@ -23,6 +23,7 @@ MEASURES = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_soak_measures_all_that_it_judges_and_loses_no_job(tmp_path: Path) -> None:
     out = tmp_path / "samples.jsonl"
     done = subprocess.run(

@@ -104,6 +104,7 @@ def test_f37_f38_a_stranger_who_locks_the_database_delays_outcomes_and_gets_peop
     assert site.job(waiting)["status"] == "cancelled"
 
 
+@pytest.mark.long
 def test_f39_q8_many_writers_and_a_strangers_lock_surface_no_raw_error_and_lose_no_job(
     site: Site, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_f39_q8_many_writers_and_a_strangers_lock_surface_no_raw_error_and_lose_
 # The write-ahead log -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_f40_a_reader_without_an_end_is_told_and_the_log_shrinks_after_it(site: Site) -> None:
     file = database_file(site)
     site.start_app()
@@ -215,6 +217,7 @@ def test_f43_a_host_whose_library_can_lose_commits_is_told_and_its_engine_leaves
 # Copies --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_f44_copies_of_the_living_file_cost_no_acknowledged_job(patient_site: Site, tmp_path: Path) -> None:
     site = patient_site
     site.start_app()
@@ -266,6 +269,7 @@ def are_long(files: list[Path]) -> bool:
 
 
 @pytest.mark.skipif(not can("unshare", "-pf", "--kill-child", "true"), reason="needs a PID namespace, so root")
+@pytest.mark.long
 def test_q9_no_acknowledged_job_is_missing_after_everything_was_killed_at_once(site: Site, tmp_path: Path) -> None:
     count = 0
     for crash in range(3):

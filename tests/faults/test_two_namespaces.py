@@ -80,6 +80,7 @@ def site(make_site: Callable[..., Site]) -> Site:
     return make_site(max_running=2)
 
 
+@pytest.mark.long
 def test_f14_two_namespaces_claim_each_job_once(site: Site) -> None:
     one, two = Namespace(site), Namespace(site)
     assert one.node.id != two.node.id
@@ -90,6 +91,7 @@ def test_f14_two_namespaces_claim_each_job_once(site: Site) -> None:
     assert {job["node"] for job in found} <= {one.node.id, two.node.id}
 
 
+@pytest.mark.long
 def test_f14_a_cancel_reaches_a_job_in_another_namespace(site: Site) -> None:
     Namespace(site)
     job = site.note(60.0)
@@ -111,6 +113,7 @@ def test_f14_jobs_of_a_namespace_that_ended_are_rescued_by_the_other(site: Site)
     wait_for(lambda: not one.node.folder.exists(), "the dead node's files to be removed")
 
 
+@pytest.mark.long
 def test_f13_a_namespace_that_is_stopped_is_never_robbed(site: Site) -> None:
     one = Namespace(site)
     job = site.note(5.0, retries=1)

@@ -96,6 +96,7 @@ def test_f33_a_cancel_reaches_a_job_that_runs_on_another_node(make_node: MakeNod
     assert here.wait(job)["status"] == "cancelled"
 
 
+@pytest.mark.long
 def test_f22_of_two_nodes_each_job_is_run_once_by_one_of_them(make_node: MakeNode) -> None:
     one, two = make_node(max_running=2), make_node(max_running=2)
     one.start_app()
@@ -107,6 +108,7 @@ def test_f22_of_two_nodes_each_job_is_run_once_by_one_of_them(make_node: MakeNod
     assert {job["node"] for job in found} <= {one.node and one.node.id, two.node and two.node.id}
 
 
+@pytest.mark.long
 def test_f33_runners_and_doctor_show_the_nodes_of_both(make_node: MakeNode) -> None:
     here, there = make_node(), make_node()
     job = run_on(there, 60.0)
@@ -139,6 +141,7 @@ def test_f33_jobs_of_a_lost_node_run_again_on_another(make_node: MakeNode) -> No
     assert found["node"] == (here.node and here.node.id)
 
 
+@pytest.mark.long
 def test_f13_a_node_that_slept_past_its_lease_is_refused_and_ends_its_child(make_node: MakeNode) -> None:
     here, there = make_node(), make_node()
     job = run_on(there, 600.0, retries=1)
@@ -155,6 +158,7 @@ def test_f13_a_node_that_slept_past_its_lease_is_refused_and_ends_its_child(make
     assert {there.wait(one)["status"] for one in there_again} == {"completed"}
 
 
+@pytest.mark.long
 def test_f34_a_node_that_is_cut_off_has_ended_its_job_before_another_runs_it(
     make_node: MakeNode, proxy: Proxy, postgres_database: str
 ) -> None:
@@ -170,6 +174,7 @@ def test_f34_a_node_that_is_cut_off_has_ended_its_job_before_another_runs_it(
     assert len(here.starts(job.id)) == 2
 
 
+@pytest.mark.long
 def test_f34_a_short_cut_is_ridden_out(make_node: MakeNode, proxy: Proxy, postgres_database: str) -> None:
     here, there = make_node(), make_node(proxy.url(postgres_database))
     job = run_on(there, 4.0, retries=1)
@@ -185,6 +190,7 @@ def test_f34_a_short_cut_is_ridden_out(make_node: MakeNode, proxy: Proxy, postgr
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime (Debian: apt install faketime)")
+@pytest.mark.long
 def test_f35_clocks_that_differ_by_minutes_end_no_lease_and_start_nothing_early(make_node: MakeNode) -> None:
     here, fast, slow = (make_node(max_running=1) for _ in range(3))
     jobs = []
