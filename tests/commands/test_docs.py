@@ -65,7 +65,7 @@ def test_every_exit_code_is_told() -> None:
 
 
 def test_every_check_of_the_doctor_is_told(site: Site) -> None:
-    made = {check.name for check in checks.Doctor(site.runtime).run()} | {"host", "user"}
+    made = {check.name for check in checks.Doctor(site.runtime).run()} | {"host", "user", "nodes"}
     assert {cell for cell in first_cells(SECTIONS["doctor"]) if not cell.startswith("--")} - {"Check"} == made
 
 
