@@ -20,7 +20,7 @@ from flask import Flask
 
 import bgapp
 from bgapp import node as nodes
-from bgapp import system
+from bgapp import stop, system
 from bgapp.app import create_app
 from bgapp.runtime import Runtime, of
 from bgapp.testing.processes import Finder, Process, holds
@@ -158,6 +158,11 @@ class Installation:
                 return False
         self.finder.apps.clear()
         return True
+
+    def ask_runners_to_leave(self) -> None:
+        """Ask the runners to leave after their job, as the command `runners stop` does."""
+        for node in nodes.each(self.instance):
+            stop.ask_to_stop(node, now=False)
 
     def left_behind(self, patience: float) -> list[Process]:
         """Wait up to `patience` seconds until no process of the installation lives; return those that do."""

@@ -22,6 +22,7 @@ from bgapp.testing.traffic import Traffic
 
 PATIENCE = 15.0  # seconds in which the application is up, no job waits for its time, and yet nothing happens
 LONGEST_QUIET = 120.0  # seconds after the last blow and call in which every job ends, whatever goes on meanwhile
+LEAVE = 10.0  # seconds in which runners with nothing to do leave; told to, where they may stay idle for longer
 PROGRESS = 2.0  # seconds between two lines
 SHOWN = 20  # violations shown whole
 
@@ -136,7 +137,10 @@ def judge(trial: Trial) -> list[Violation]:
     found += [Violation("application", None, text) for text in installation.ended_alone]
     if not installation.stop_apps():
         found.append(Violation("application", None, "an app process did not end when asked"))
-    left = installation.left_behind(installation.runtime.settings.runner_idle + 10.0)
+    idle = installation.runtime.settings.runner_idle
+    if idle > LEAVE:
+        installation.ask_runners_to_leave()
+    left = installation.left_behind(min(idle, LEAVE) + LEAVE)
     found += [
         Violation("processes", None, f"{one.role} {one.pid} did not leave, with no app and no job") for one in left
     ]

@@ -39,7 +39,7 @@ def test_the_first_quarter_is_held_against_the_last(name: str, first: float, las
 
 
 def test_one_sample_that_stands_out_changes_no_verdict() -> None:
-    assert verdict("app rss", [50 * MIB] * 15 + [500 * MIB]) == "flat"
+    assert verdict("app rss", [50.0 * MIB] * 15 + [500.0 * MIB]) == "flat"
 
 
 def test_a_measure_that_is_not_there_at_both_ends_has_no_verdict() -> None:
