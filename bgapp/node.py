@@ -235,12 +235,13 @@ class Node:
         return self.folder / "entries" / f"{job_id}-{attempt}"
 
     def entries(self) -> list[tuple[int, int]]:
-        """Return the (job id, attempt) of every entry file."""
+        """Return the (job id, attempt) of every entry file; what somebody else left there is passed over."""
         try:
             names = os.listdir(self.folder / "entries")
         except FileNotFoundError:
             return []
-        return [(int(job), int(attempt)) for job, _, attempt in (name.partition("-") for name in names)]
+        parts = (name.split("-") for name in names)
+        return [(int(one[0]), int(one[1])) for one in parts if len(one) == 2 and all(map(str.isdecimal, one))]
 
     @property
     def outcomes(self) -> Path:

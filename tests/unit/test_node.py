@@ -264,3 +264,10 @@ os._exit(0)
     process.communicate()
     wait_for(found.is_dead, "the fork's end")
     assert os.path.isdir(found.folder)
+
+
+def test_a_file_that_is_no_entry_is_passed_over(node: Node) -> None:
+    """Every tick of the leader reads this folder: what somebody left there must not stop it."""
+    for name in ("12-1", "notes", "12-1.swp", "12-", "-1", "1-2-3"):
+        (node.folder / "entries" / name).touch()
+    assert node.entries() == [(12, 1)]
