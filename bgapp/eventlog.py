@@ -25,6 +25,7 @@ __all__ = ["ERRORS_NAME", "MAIN_NAME", "EventLog", "Line"]
 
 MAIN_NAME = "background_jobs.log"
 ERRORS_NAME = "background_jobs_errors.log"
+LOOKS_AT_END = 50  # of a file that ends inside a line, before that line counts as left unfinished
 
 
 class EventLog:
@@ -201,11 +202,11 @@ def _check(path: Path, opened: os.stat_result) -> None:
 def _ends_inside_a_line(number: int) -> bool:
     if not os.fstat(number).st_size:
         return False
-    for _ in range(2):
+    for _ in range(LOOKS_AT_END):
         os.lseek(number, -1, os.SEEK_END)
         if os.read(number, 1) in (b"\n", b""):  # nothing: another line has come just after the end seen here
             return False
-        time.sleep(0.001)  # it may be a line that another process is writing right now
+        time.sleep(0.001)  # a long line that another process is writing right now is seen growing
     return True
 
 

@@ -16,9 +16,9 @@ if sys.version_info < (3, 11):
 
 if __name__ == "__main__":
     sys.path[:] = [place for place in sys.path if os.path.abspath(place) != HERE]
-    # Parallel in two processes at least, so that tests which share something by mistake fail here too; pytest-randomly
-    # shuffles them and prints its seed. -rfEs: at the end, what failed, and what was skipped and why.
-    processes = max(2, min(os.cpu_count() or 2, 8))
+    # In parallel, so that tests which share something by mistake fail here too, and two to a core, since they wait half
+    # of the time; pytest-randomly shuffles them. -rfEs: at the end, what failed, and what was skipped and why.
+    processes = max(2, min(2 * (os.cpu_count() or 1), 8))
     words = ["-q", "-rfEs", "-n", str(processes), "--dist", "worksteal"] + sys.argv[1:]
     bootstrap = runpy.run_path(os.path.join(ROOT, "bgapp", "bootstrap.py"), run_name="bgapp_bootstrap")
     bootstrap["main"](ROOT, ".venv-tests", "tests.lock", ["-m", "pytest"] + words)

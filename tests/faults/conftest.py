@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import _run as run_on
 from tests.faults.grid import Blows
 from tests.faults.pgproxy import Proxy
 from tests.faults.pgserver import Server
+from tests.postgres import PostgresServer
 from tests.process.conftest import make_site as make_site
 from tests.process.conftest import site as site
 from tests.requirements.support import build
@@ -20,12 +19,10 @@ from tests.site import ALLOWED, Site
 
 
 @pytest.fixture
-def postgres_database(postgres_url: str, migrated_postgres: str) -> Iterator[str]:
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a database of this test's, with tables, on the server that tests share."""
-    name = f"t{uuid.uuid4().hex}"
-    run_on(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_postgres}")
-    yield postgres_url.replace("/postgres?", f"/{name}?")
-    run_on(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with postgres_server.migrated_database() as url:
+        yield url
 
 
 @pytest.fixture
