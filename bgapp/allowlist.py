@@ -119,7 +119,14 @@ class AllowList:
 
     def limits(self, key: str, method: str) -> Limits:
         """Return what an attempt at a stored job may use; none for one that is no longer listed. Imports nothing."""
-        return ((self._entries.get(key) or {}).get(method) or MethodOptions()).limits
+        return self._options(key, method).limits
+
+    def reuse(self, key: str, method: str) -> int:
+        """Return how many jobs one process may run; one where the method is no longer listed. Imports nothing."""
+        return self._options(key, method).reuse
+
+    def _options(self, key: str, method: str) -> MethodOptions:
+        return (self._entries.get(key) or {}).get(method) or MethodOptions()
 
     def entries(self) -> list[Allowed]:
         """Return every allowed method, in the order of the configuration.

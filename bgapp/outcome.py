@@ -92,6 +92,9 @@ def judge(facts: Facts) -> Outcome:
         outside = ended.signal in FROM_OUTSIDE and not facts.out_of_memory
         reason = Reason.NOT_STARTED if outside and facts.entered is False else Reason.LOST
         return Outcome(Status.FAILED, reason, error, pid=pid, ended=ended)
+    if ended.exit_code is None:  # it is kept for its next job, and what it said of this one could not be read
+        error = f"the job ended, and what its process reported could not be read{when}"
+        return Outcome(Status.FAILED, Reason.NO_RESULT, error, pid=pid, ended=ended)
     error = f"the process ended by itself with exit code {ended.exit_code} and reported no result{when}"
     return Outcome(Status.FAILED, Reason.NO_RESULT, error, pid=pid, ended=ended)
 

@@ -52,6 +52,7 @@ class Order:
     entry: str  # path of the attempt's entry file
     temp: str  # path of the attempt's own temporary folder; empty for the system's
     limits: Limits
+    reuse: int = 1  # how many jobs its process may run
 
     def as_message(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,15 +111,20 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
 
 
 def become(order: Order, output: int, frames_to: int, parent: int | None) -> None:
-    """Turn this fresh process into the attempt's: own session, own descriptors, its identity written down.
-
-    The entry file comes before anything of the job's can run: whoever finds the runner dead looks there for the
-    process to end.
-    """
+    """Turn this fresh process into the attempt's: own session, own descriptors, its identity written down."""
     with contextlib.suppress(OSError, AttributeError):  # a spawned child leads its session already; Windows has none
         os.setsid()
     if parent is not None:
         system.die_with_parent(parent)
+    take_on(order, output, frames_to)
+
+
+def take_on(order: Order, output: int, frames_to: int) -> None:
+    """Make an attempt this process's own: its signals, identity, surroundings and descriptors.
+
+    The entry file comes before anything of the job's can run: whoever finds the runner dead looks there for the
+    process to end.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     if hasattr(signal, "SIGCHLD"):
@@ -182,16 +188,24 @@ def _is_console(handler: logging.Handler) -> bool:
     return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
 
 
-def run(app: Flask, order: Order, reporter: Reporter) -> None:
-    """Run the attempt and report its end; never raises, whatever the job does."""
+def run(app: Flask, order: Order, reporter: Reporter, *, limited: bool = False) -> dict[str, Any] | None:
+    """Run the attempt and report its end; never raises, whatever the job does.
+
+    Return what was reported, None where anything but the job itself went wrong. `limited` says that the process is
+    held to the limits already.
+    """
     try:
-        system.limit_process(order.limits)
+        if not limited:
+            system.limit_process(order.limits, may_go_on=order.reuse > 1)
         with app.app_context():
             _log_to_output(app)
-            reporter.send(_attempt(app, order, reporter))
+            frame = _attempt(app, order, reporter)
+            reporter.send(frame)
             reach("reported")
     except BaseException:  # the application's own teardown failed: the result stands, its traceback is output
         traceback.print_exc()
+        return None
+    return frame
 
 
 def _attempt(app: Flask, order: Order, reporter: Reporter) -> dict[str, Any]:

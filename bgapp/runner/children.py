@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from flask import Flask
@@ -138,7 +138,7 @@ class SpawnedChildren:
 
     def start(self, order: Order, output: int, frames_to: int, until: float | None) -> None:
         child_stdin, self._stdin = os.pipe()
-        self._order = order
+        self._order = order = replace(order, reuse=1)  # there is no socket to hand it a second job
         argv = [sys.executable, "-m", "bgapp.runner", "--child"]
         try:
             self._tree = system.SpawnedTree(argv, {**os.environ, MARKER: order.marker}, child_stdin, output, frames_to)

@@ -21,9 +21,11 @@ from flask import Flask
 from bgapp import system
 from bgapp.failpoints import reach
 from bgapp.runner import child, frames
+from bgapp.runner.reuse import PIPES, Kept, go_on
 from bgapp.system import posixtree
 
 LEFTOVER_GRACE = 1.0  # seconds between asking what a method left behind to end, and ending it
+LEAVE_TIME = 1.0  # seconds for a kept child to run its exit handlers
 STUCK_AFTER = 10.0  # seconds after SIGKILL that a process is reported as stuck in the kernel
 
 
@@ -45,7 +47,8 @@ class _Forker:
         self._app = app
         self._unpacker = frames.Unpacker()
         self._descriptors: list[int] = []
-        self._child: int | None = None
+        self._child: int | None = None  # that runs an attempt
+        self._kept: Kept | None = None  # the same, or one that waits for its next
         self._until: float | None = None  # monotonic: when the child's lease is over
         self._lease_over = False
         system.set_name("bgapp-forker")
@@ -71,11 +74,16 @@ class _Forker:
                     with contextlib.suppress(BlockingIOError):
                         self._wake.recv(4096)
                     self._orphans()
-                elif not self._read_orders():
-                    return
+                elif key.fileobj is self._control:
+                    if not self._read_orders():
+                        return
+                elif self._kept is not None and key.fileobj is self._kept.link:
+                    self._read_done(self._kept)
             if self._child is not None and posixtree.has_ended(self._child):
                 reach("ended")
                 self._settle(self._child)
+            elif self._child is None and self._kept is not None and posixtree.has_ended(self._kept.pid):
+                self._let_go(self._kept)
             elif self._time_left() == 0.0:
                 self._end_of_lease()
 
@@ -110,38 +118,106 @@ class _Forker:
         return True
 
     def _start(self, order: child.Order) -> None:
-        output, frames_to = self._descriptors[:2]
-        del self._descriptors[:2]
+        output, frames_to = self._descriptors[:PIPES]
+        del self._descriptors[:PIPES]
+        if not self._hand_over(order, output, frames_to):
+            self._fork(order, output, frames_to)
+        os.close(output)
+        os.close(frames_to)
+
+    def _hand_over(self, order: child.Order, output: int, frames_to: int) -> bool:
+        """Give a job to the child that is kept, if it may have it; else that child leaves."""
+        kept = self._kept
+        if kept is None:
+            return False
+        if not kept.takes(order) or not kept.hand_over(order, output, frames_to):
+            self._let_go(kept)
+            return False
+        self._child = kept.pid
+        self._send({"kind": "started", "pid": kept.pid})
+        return True
+
+    def _fork(self, order: child.Order, output: int, frames_to: int) -> None:
         parent = os.getpid()
+        link, theirs = socket.socketpair() if order.reuse > 1 else (None, None)
         reach("fork")
         try:
             pid = os.fork()
         except OSError as error:
             self._send({"kind": "not_created", "error": error.strerror or str(error)})
-        else:
-            if pid == 0:
-                self._be_child(order, output, frames_to, parent)
-            self._child = pid
-            reach("forked")
-            self._send({"kind": "started", "pid": pid})
-        os.close(output)
-        os.close(frames_to)
+            pid = None
+        if pid == 0:
+            if link is not None:
+                link.close()
+            self._be_child(order, output, frames_to, parent, theirs)
+        if theirs is not None:
+            theirs.close()
+        if pid is None:
+            if link is not None:
+                link.close()
+            return
+        self._child = pid
+        if link is not None:
+            self._kept = Kept(pid, link, order)
+            self._selector.register(link, selectors.EVENT_READ)
+        reach("forked")
+        self._send({"kind": "started", "pid": pid})
 
-    def _be_child(self, order: child.Order, output: int, frames_to: int, parent: int) -> NoReturn:
+    def _be_child(
+        self, order: child.Order, output: int, frames_to: int, parent: int, link: socket.socket | None
+    ) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             self._selector.close()
             for end in (self._control, self._wake, self._wake_end):
                 end.close()
             child.become(order, output, frames_to, parent)
-            child.run(self._app, order, child.Reporter(frames_to))
+            folder = os.getcwd()
+            frame = child.run(self._app, order, child.Reporter(frames_to))
+            if link is not None:
+                go_on(self._app, frames_to, frame, link, folder)
         except BaseException:  # the edge of a process
             sys.excepthook(*sys.exc_info())
             os._exit(1)
         child.finish()
 
+    def _read_done(self, kept: Kept) -> None:
+        """The child has done a job and waits for another. It leaves instead where anything is left of the first."""
+        used = kept.done()
+        if (
+            used is None
+            or kept.pid != self._child
+            or kept.is_used_up
+            or posixtree.children(kept.pid)
+            or self._orphans()
+        ):
+            self._forget(kept)
+            return
+        self._child = None
+        self._send(
+            {"kind": "ended", "leftovers": 0, "lease_over": self._lease_over, "exit_code": None, "signal": None, **used}
+        )
+
+    def _forget(self, kept: Kept) -> None:
+        """Have a child leave once it has done what it does; from here on it is a child as every other."""
+        self._selector.unregister(kept.link)
+        kept.link.close()
+        self._kept = None
+
+    def _let_go(self, kept: Kept) -> None:
+        """End a child that waits for a job."""
+        self._forget(kept)
+        leaves_by = time.monotonic() + LEAVE_TIME
+        while not posixtree.has_ended(kept.pid) and time.monotonic() < leaves_by:
+            time.sleep(0.001)
+        posixtree.signal_group(kept.pid, signal.SIGKILL)
+        os.wait4(kept.pid, 0)
+        self._end_orphans()
+
     def _settle(self, pid: int) -> None:
         """A child ended: end what it left behind, prove that nothing is left, and tell."""
+        if self._kept is not None:
+            self._forget(self._kept)
         leftovers = self._ask_leftovers(pid)
         if leftovers:
             posixtree.signal_group(pid, signal.SIGKILL)  # while it is unreaped, the group's number is its own
@@ -158,7 +234,7 @@ class _Forker:
         children over before it shows the death itself.
         """
         living = set()
-        for pid in posixtree.children(os.getpid()) - {self._child}:
+        for pid in posixtree.children(os.getpid()) - {self._child, self._kept and self._kept.pid}:
             with contextlib.suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     living.add(pid)

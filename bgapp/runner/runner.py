@@ -125,8 +125,10 @@ class Runner:
         """Run one claimed attempt; None where it turned out to be somebody else's by now."""
         reach("claimed")
         settings = self.runtime.settings
-        limits = self.runtime.allowlist.limits(claimed.job_class, claimed.method)
-        order = order_for(self.node, self.owner.process, claimed, limits)
+        allowlist = self.runtime.allowlist
+        limits = allowlist.limits(claimed.job_class, claimed.method)
+        reuse = allowlist.reuse(claimed.job_class, claimed.method)
+        order = order_for(self.node, self.owner.process, claimed, limits, reuse)
         hidden = secret_values(claimed, settings.secret_keys)
         try:
             with open_output(self.runtime, claimed, hidden) as output:
@@ -283,7 +285,7 @@ def prove_dead(node: Node, claimed: Claim) -> Outcome:
     return rescue.lost_or_not_started(rescue.read_entry(node, claimed.job, claimed.attempt), "its forker was lost")
 
 
-def order_for(node: Node, runner: ProcessIdentity, claimed: Claim, limits: Limits) -> Order:
+def order_for(node: Node, runner: ProcessIdentity, claimed: Claim, limits: Limits, reuse: int = 1) -> Order:
     """Make the attempt's temporary folder ready, and return what the child of a claimed attempt is told."""
     return Order(
         job=claimed.job,
@@ -296,6 +298,7 @@ def order_for(node: Node, runner: ProcessIdentity, claimed: Claim, limits: Limit
         entry=str(node.entry_path(claimed.job, claimed.attempt)),
         temp=scratch.make(node, runner),
         limits=limits,
+        reuse=reuse,
     )
 
 

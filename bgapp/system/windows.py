@@ -245,11 +245,11 @@ def die_with_parent(parent: int) -> None:
     """Nothing to do: the runner's job object ends its children with it."""
 
 
-def limit_process(limits: Limits) -> None:
+def limit_process(limits: Limits, *, may_go_on: bool = False) -> None:
     """Hold this process, and what it starts, to `cpu` and `memory`, by a job object inside its runner's.
 
     To be called once the application is loaded: both count from what is used by then. Open files and niceness are
-    not limited here.
+    not limited here. Whether it `may_go_on` with another job makes no difference: no process here does.
     """
     if limits.cpu is None and limits.memory is None:
         return
