@@ -17,6 +17,7 @@ from bgapp.database import Database
 from bgapp.runtime import Runtime, of
 from tests.chromium import skip_without_browser
 from tests.postgres import PostgresServer
+from tests.templates import compile_once
 
 ROOT = Path(__file__).parent.parent
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes are started: bgapp shall be compiled once
@@ -24,6 +25,7 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # a shell's background job ignores Ctrl-C, and so would all it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
+compile_once()
 JOBS = "tests.jobcode.Work"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from bgapp.testing.oracle import Violation
 from bgapp.testing.processes import can_look
 from bgapp.testing.traffic import Traffic
 from bgapp.testing.trial import Trial, judge, make, report, show
+from bgapp.testing.witness import JOB_CLASS, METHODS
 
 SECONDS_FOR_A_BLOW = 0.8
 JOBS_IN_A_SECOND = 30.0
@@ -52,6 +54,9 @@ def run(installation: Installation, jobs: int, kills: int, seed: int, retries: i
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Jobs at once.")
 @click.option("--retries", type=click.IntRange(0, 100), default=4, show_default=True, help="The most that a job has.")
 @click.option("--spawn", is_flag=True, help="Start each job's process as a new program instead of forking it.")
+@click.option(
+    "--reuse", type=click.IntRange(1, 1000), default=1, show_default=True, help="Jobs that a process may run."
+)
 @click.option("--keep", is_flag=True, help="Keep the folder; it is always kept when something is wrong.")
 def main(
     jobs: int,
@@ -61,6 +66,7 @@ def main(
     concurrency: int,
     retries: int,
     spawn: bool,
+    reuse: int,
     keep: bool,
 ) -> None:
     """Kill the processes of a real installation while it works, and judge what became of its jobs."""
@@ -76,6 +82,7 @@ def main(
         "RETRY_BACKOFF": "0.1 fixed",
         "RUNNER_IDLE": f"{IDLE:g}",
         "START_METHOD": "spawn" if spawn else "auto",
+        "ALLOWED_JOBS": json.dumps({JOB_CLASS: {"methods": {name: {"reuse": reuse} for name in METHODS}}}),
         **({} if database is None else {"DATABASE_URL": database}),
     }
     violations: list[Violation] = []

@@ -32,6 +32,10 @@ def test_every_job_is_accounted_for_after_fresh_blows() -> None:
     chaos("--jobs", "60", "--kills", "8", "--seed", str(secrets.randbelow(1_000_000)))
 
 
+def test_every_job_is_accounted_for_where_processes_run_several() -> None:
+    chaos("--jobs", "60", "--kills", "8", "--reuse", "5")
+
+
 @pytest.mark.postgres
 @pytest.mark.long
 def test_every_job_is_accounted_for_on_postgresql(postgres_database: str) -> None:
