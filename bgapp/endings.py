@@ -11,26 +11,27 @@ from typing import Any
 
 from bgapp.models import Reason, Status
 
+# What happened to a process that a signal ended, and what that usually means.
 SIGNALS = {
-    "SIGKILL": "killed (SIGKILL): by a person, by another program, or by the kernel for lack of memory",
-    "SIGTERM": "ended by a SIGTERM that bgapp did not send: the machine or its service stopped, or a person did it",
-    "SIGINT": "interrupted (SIGINT): by Ctrl-C or by another program",
-    "SIGHUP": "ended by SIGHUP: by a person or by another program",
-    "SIGSEGV": "crashed (SIGSEGV): compiled code touched memory that it must not",
-    "SIGBUS": "crashed (SIGBUS): compiled code touched memory that is not there",
-    "SIGFPE": "crashed (SIGFPE): compiled code divided by zero",
-    "SIGILL": "crashed (SIGILL): compiled code is not made for this processor",
-    "SIGABRT": "aborted (SIGABRT): compiled code gave up",
-    "SIGXCPU": "ended by the kernel (SIGXCPU): a limit of CPU seconds, set outside bgapp, was passed",
-    "SIGXFSZ": "ended by the kernel (SIGXFSZ): a limit on the size of files, set outside bgapp, was passed",
-    "SIGALRM": "ended by SIGALRM: an alarm that the job set itself",
-    "SIGPIPE": "ended by SIGPIPE: it wrote to a program that had ended",
+    "SIGKILL": ("was killed (SIGKILL)", "by a person, by another program, or by the kernel for lack of memory"),
+    "SIGTERM": (
+        "was ended by a SIGTERM that bgapp did not send",
+        "machine or service stopped, or a person did it",
+    ),
+    "SIGINT": ("was interrupted (SIGINT)", "by Ctrl-C or by another program"),
+    "SIGHUP": ("was ended by SIGHUP", "by a person or by another program"),
+    "SIGSEGV": ("crashed (SIGSEGV)", "compiled code touched memory that it must not"),
+    "SIGBUS": ("crashed (SIGBUS)", "compiled code touched memory that is not there"),
+    "SIGFPE": ("crashed (SIGFPE)", "compiled code divided by zero"),
+    "SIGILL": ("crashed (SIGILL)", "compiled code is not made for this processor"),
+    "SIGABRT": ("was aborted (SIGABRT)", "compiled code gave up"),
+    "SIGXCPU": ("was ended by the kernel (SIGXCPU)", "a limit of CPU seconds, set outside bgapp, was passed"),
+    "SIGXFSZ": ("was ended by the kernel (SIGXFSZ)", "a limit on the size of files, set outside bgapp, was passed"),
+    "SIGALRM": ("was ended by SIGALRM", "an alarm that the job set itself"),
+    "SIGPIPE": ("was ended by SIGPIPE", "it wrote to a program that had ended"),
 }
-KILLED_BY_SOMEONE = "killed (SIGKILL): by a person or by another program; the kernel did not do it for lack of memory"
-OUT_OF_MEMORY = "killed by the kernel for lack of memory (SIGKILL)"
-
-ENTERED = "while the method ran: it may have had effects"
-NOT_ENTERED = "before the method was entered"
+KILLED_BY_SOMEONE = "a person or another program did it, and not the kernel for lack of memory"
+OUT_OF_MEMORY = "was killed by the kernel for lack of memory (SIGKILL)"
 
 _ADVICE = {
     Reason.ERROR: "Read the traceback and mend the cause",
@@ -46,16 +47,22 @@ _ADVICE = {
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
 
 
-def ended_by(signal: str, out_of_memory: bool | None) -> str:
-    """Return what a signal that bgapp did not send means. `out_of_memory`: what the kernel counts, None if nothing."""
+def ended_by(signal: str, out_of_memory: bool | None, entered: bool | None) -> str:
+    """Return what became of a process that was ended by a signal that bgapp did not send.
+
+    `out_of_memory`: what the kernel counts, None if nothing. `entered`: whether the method was.
+    """
+    happened, cause = SIGNALS.get(signal, (f"was ended by {signal}", ""))
     if signal == "SIGKILL" and out_of_memory is not None:
-        return OUT_OF_MEMORY if out_of_memory else KILLED_BY_SOMEONE
-    return SIGNALS.get(signal, f"ended by {signal}")
+        happened, cause = (OUT_OF_MEMORY, "") if out_of_memory else (happened, KILLED_BY_SOMEONE)
+    return f"the process {happened}{when(entered)}{': ' if cause else ''}{cause}"
 
 
 def when(entered: bool | None) -> str:
-    """Return whether effects are possible, as the end of a sentence; empty where nobody knows."""
-    return "" if entered is None else f", {ENTERED if entered else NOT_ENTERED}"
+    """Return whether effects are possible, to go on with a sentence; empty where nobody knows."""
+    if entered is None:
+        return ""
+    return " while the method ran, so it may have had effects" if entered else " before the method was entered"
 
 
 def process_end(attempt: Any) -> str:

@@ -87,15 +87,14 @@ def judge(facts: Facts) -> Outcome:
         error = f"the limit of {facts.limits.cpu} s of CPU was passed (it used {ended.cpu_seconds or 0:.1f} s){when}"
         return Outcome(Status.FAILED, Reason.LIMIT, error, pid=pid, ended=ended)
     if ended.signal is not None:
-        words = endings.ended_by(ended.signal, facts.out_of_memory)
-        error = f"the process was {words}{_peak(facts, ended)}{when}"
+        error = endings.ended_by(ended.signal, facts.out_of_memory, facts.entered) + _peak(facts, ended)
         outside = ended.signal in FROM_OUTSIDE and not facts.out_of_memory
         reason = Reason.NOT_STARTED if outside and facts.entered is False else Reason.LOST
         return Outcome(Status.FAILED, reason, error, pid=pid, ended=ended)
     if ended.exit_code is None:  # it is kept for its next job, and what it said of this one could not be read
-        error = f"the job ended, and what its process reported could not be read{when}"
+        error = f"no result: what the process reported could not be read{when}"
         return Outcome(Status.FAILED, Reason.NO_RESULT, error, pid=pid, ended=ended)
-    error = f"the process ended by itself with exit code {ended.exit_code} and reported no result{when}"
+    error = f"no result: the process ended by itself (exit code {ended.exit_code}){when}"
     return Outcome(Status.FAILED, Reason.NO_RESULT, error, pid=pid, ended=ended)
 
 

@@ -137,7 +137,7 @@ def lost_or_not_started(entry: Entry, why: str) -> Outcome:
     """Return the outcome of an attempt whose processes are all gone."""
     pid = entry.process.pid if entry.process else None
     if entry.entered:
-        return Outcome(Status.FAILED, Reason.LOST, f"{why} while the method ran; it may have had effects", pid=pid)
+        return Outcome(Status.FAILED, Reason.LOST, f"{why} while the method ran, so it may have had effects", pid=pid)
     return Outcome(Status.FAILED, Reason.NOT_STARTED, f"{why} before the method was entered", pid=pid)
 
 

@@ -199,7 +199,8 @@ def _named(made: Furniture) -> None:
         age=560,
         took=66,
         tries=3,
-        error="the process was killed (SIGKILL): by a person, by another program, or by the kernel for lack of memory"
+        error="the process was killed (SIGKILL) while the method ran, so it may have had effects: by a person,"
+        " by another program, or by the kernel for lack of memory"
         " (3 attempts in a row were lost: not tried again)",
         reason=Reason.POISON,
         name="lost",

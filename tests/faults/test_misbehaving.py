@@ -197,7 +197,7 @@ def test_b47_each_way_to_end_without_a_report_is_told_with_its_cause(shared_site
     assert [job["reason"] for job in found] == ["no_result", "no_result", "lost", "lost"]
     for job, words in zip(found, ("exit code 0", "exit code 7", "(SIGABRT)", "(SIGSEGV)"), strict=True):
         assert words in job["error"]
-        assert "while the method ran: it may have had effects" in job["error"]
+        assert "while the method ran, so it may have had effects" in job["error"]
     assert "Segmentation fault" in shared_site.output(jobs[3])
     assert "in die" in shared_site.output(jobs[3])
 
@@ -274,7 +274,7 @@ def test_b54_a_job_that_kills_everyone_it_can_is_lost_and_settled_by_the_next_wh
     site.start_app()
     found = site.wait(1)
     assert (found["status"], found["reason"]) == ("failed", "lost")
-    assert "while the method ran; it may have had effects" in found["error"]
+    assert "while the method ran, so it may have had effects" in found["error"]
     assert site.wait(site.enqueue("add", 1, 2))["result"] == 3
 
 

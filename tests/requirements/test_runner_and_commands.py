@@ -232,7 +232,7 @@ def test_s38_a_new_job_is_a_class_its_methods_and_a_line_of_configuration(tmp_pa
 def test_s38_every_kind_of_exception_is_caught_and_kept(living: Site) -> None:
     for method, params, error in (
         ("leave", [], "SystemExit: 0"),
-        ("exit", [7], "the process ended by itself with exit code 7 and reported no result"),
+        ("exit", [7], "no result: the process ended by itself (exit code 7)"),
         ("kill_self", [], "the process was killed (SIGKILL)"),
     ):
         found = living.wait(ask(living, "Work", method, params, 0))

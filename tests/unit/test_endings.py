@@ -54,7 +54,7 @@ def test_every_reason_has_its_advice(reason: Reason) -> None:
 
 def test_advice_goes_by_what_killed_the_process() -> None:
     assert "stack of the crash" in endings.sequel(row(), attempt(signal="SIGSEGV"))
-    starved = attempt(signal="SIGKILL", error=f"the process was {endings.OUT_OF_MEMORY}")
+    starved = attempt(signal="SIGKILL", error=f"the process {endings.OUT_OF_MEMORY}")
     assert "more memory" in endings.sequel(row(), starved)
 
 
@@ -71,19 +71,24 @@ def test_nothing_is_said_of_what_runs_or_went_well(one: Any) -> None:
 @pytest.mark.parametrize("name", endings.SIGNALS)
 def test_every_signal_that_is_explained_exists_and_is_named_in_its_explanation(name: str) -> None:
     assert hasattr(signal, name)
-    assert name in endings.ended_by(name, None)
+    assert name in endings.ended_by(name, None, True)
 
 
 def test_who_killed_is_told_as_far_as_the_kernel_says_it() -> None:
-    assert "for lack of memory" in endings.ended_by("SIGKILL", True)
-    assert "the kernel did not do it" in endings.ended_by("SIGKILL", False)
-    assert "or by the kernel" in endings.ended_by("SIGKILL", None)
-    assert endings.ended_by("SIG62", None) == "ended by SIG62"
+    assert endings.ended_by("SIGKILL", True, False) == (
+        "the process was killed by the kernel for lack of memory (SIGKILL) before the method was entered"
+    )
+    assert endings.ended_by("SIGKILL", False, True) == (
+        "the process was killed (SIGKILL) while the method ran, so it may have had effects: "
+        "a person or another program did it, and not the kernel for lack of memory"
+    )
+    assert "or by the kernel" in endings.ended_by("SIGKILL", None, None)
+    assert endings.ended_by("SIG62", None, None) == "the process was ended by SIG62"
 
 
 def test_whether_effects_are_possible_is_told_only_where_it_is_known() -> None:
-    assert endings.when(True) == ", while the method ran: it may have had effects"
-    assert endings.when(False) == ", before the method was entered"
+    assert endings.when(True) == " while the method ran, so it may have had effects"
+    assert endings.when(False) == " before the method was entered"
     assert endings.when(None) == ""
 
 

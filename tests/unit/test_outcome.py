@@ -14,6 +14,7 @@ from bgapp.system import Ended
 CLEAN = Ended(0, None, 1.0, 1024)
 EXITED = Ended(3, None, 1.0, 1024)
 KILLED = Ended(None, "SIGKILL", 1.0, 1024)
+ENDED_BY_USER = Ended(None, "SIGUSR1", 1.0, 1024)
 RESULT = Frame("result", result="7")
 ERROR = Frame("error", error="ValueError: no", traceback="Traceback ...")
 REFUSED = Frame("refused", error="MethodNotAllowed: gone")
@@ -124,7 +125,7 @@ def test_the_cpu_limit_is_judged_by_signal_and_seconds(ended: Ended, limits: Lim
     assert (found.reason, found.may_retry) == (reason, True)
     if reason is Reason.LIMIT:
         assert str(found.error).startswith(
-            f"the limit of 60 s of CPU was passed (it used {ended.cpu_seconds:.1f} s), while"
+            f"the limit of 60 s of CPU was passed (it used {ended.cpu_seconds:.1f} s) while"
         )
 
 
@@ -146,7 +147,7 @@ def test_a_method_that_got_no_more_memory_passed_its_limit_where_it_had_one() ->
             True,
             "killed by the kernel for lack of memory (SIGKILL); the process's peak, application included, was 1 KiB",
         ),
-        (False, "by a person or by another program; the kernel did not do it for lack of memory"),
+        (False, "a person or another program did it, and not the kernel for lack of memory"),
         (None, "or by the kernel for lack of memory"),
     ],
 )
@@ -156,7 +157,9 @@ def test_a_kill_is_blamed_on_the_kernel_only_where_it_says_so(known: bool | None
     assert words in str(found.error)
 
 
-@pytest.mark.parametrize("facts", [Facts(KILLED), Facts(CLEAN), Facts(KILLED, stopped_for=Reason.TIMEOUT, timeout=2.0)])
+@pytest.mark.parametrize(
+    "facts", [Facts(ENDED_BY_USER), Facts(CLEAN), Facts(KILLED, stopped_for=Reason.TIMEOUT, timeout=2.0)]
+)
 def test_whether_effects_are_possible_is_told(facts: Facts) -> None:
-    assert str(judge(replace(facts, entered=True)).error).endswith(", while the method ran: it may have had effects")
-    assert str(judge(replace(facts, entered=False)).error).endswith(", before the method was entered")
+    assert str(judge(replace(facts, entered=True)).error).endswith(" while the method ran, so it may have had effects")
+    assert str(judge(replace(facts, entered=False)).error).endswith(" before the method was entered")
