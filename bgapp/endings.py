@@ -74,11 +74,13 @@ def process_end(attempt: Any) -> str:
     return f"exit code {attempt.exit_code}"
 
 
-def sequel(job: Any, attempt: Any) -> str:
+def sequel(job: Any, attempt: Any, retry: str = "") -> str:
     """Return what followed or follows from an attempt that did not complete, and what to do, in a sentence or two.
 
-    Empty where it completed or still runs. `job` and `attempt` are rows of the tables.
+    Empty where it completed or still runs. `job` and `attempt` are rows of the tables. `retry` is what to do to have
+    the job run once more, where that is clear from the place.
     """
+    retry = retry or f"`jobs retry {job.id}`, or Retry on its page"
     if attempt.finished_at is None or attempt.status == Status.COMPLETED:
         return ""
     if attempt.number < job.attempt:
@@ -86,13 +88,13 @@ def sequel(job: Any, attempt: Any) -> str:
     if job.status in (Status.SCHEDULED, Status.PENDING):
         return _tried_again(job, attempt)
     if job.status == Status.CANCELLED:
-        return f"It is not tried again by itself; `jobs retry {job.id}`, or Retry on its page, runs it once more."
+        return f"It is not tried again by itself. To run it once more: {retry}."
     if job.status != Status.FAILED:
         return ""
     again = "It is not tried again"
     if job.attempt >= job.attempt_limit and job.reason != Reason.POISON:
         again += ": no retry was asked for" if job.retries == 0 else ": no retry is left"
-    return f"{again}. {_advice(job.reason, attempt)}, then `jobs retry {job.id}` or Retry on its page."
+    return f"{again}. {_advice(job.reason, attempt)}. Then {retry}."
 
 
 def _tried_again(job: Any, attempt: Any) -> str:

@@ -101,7 +101,7 @@ class Helpers:
         return endings.process_end(attempt)
 
     def sequel(self, job: Any, attempt: Any) -> str:
-        return endings.sequel(job, attempt)
+        return endings.sequel(job, attempt, "press Retry")
 
     def text(self, value: object, most: int = CUT) -> str:
         """Return any text with its control, bidi and zero-width characters made visible, cut where it is too long."""

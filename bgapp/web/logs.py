@@ -21,6 +21,7 @@ from bgapp.runtime import Runtime, current
 from bgapp.web import pages
 from bgapp.web.filters import shown
 
+NOTHING_KEPT = "It wrote nothing, or what it wrote is not kept on this machine."
 SHOWN = 128 * 1024  # bytes of an attempt's output on a page, and in one piece of its growing end
 PIECE = 1024 * 1024  # bytes read at a time for a download
 LARGEST_NUMBER = 2**31 - 1
@@ -109,9 +110,7 @@ def _pane(
         data, offset = data[:-1], offset - 1  # a newline may follow it, and the two are one
     if start is not None and chunk.offset > start:
         data = _gap(chunk.offset - start) + data
-    trouble = (
-        "" if not ended or start is not None or path.is_file() else "No log is kept of this attempt on this machine."
-    )
+    trouble = "" if not ended or start is not None or path.is_file() else NOTHING_KEPT
     goes_on = not ended or offset < chunk.end or (follows and not is_final)
     return Pane(row.id, attempt.number, attemptlog.visible(data), chunk.offset, offset, goes_on, follows, trouble)
 

@@ -31,11 +31,11 @@ def attempt(**values: Any) -> Any:
         (row(status=Status.SCHEDULED), "It is tried again at 2026-11-28 03:04:05 UTC: attempt 3 of 4."),
         (row(status=Status.PENDING), "It is tried again as soon as a runner is free: attempt 3 of 4."),
         (row(attempt=3), "Attempt 3 followed."),
-        (row(status=Status.CANCELLED), "It is not tried again by itself; `jobs retry 12`"),
+        (row(status=Status.CANCELLED), "It is not tried again by itself. To run it once more: `jobs retry 12`"),
         (row(attempt_limit=2), "It is not tried again: no retry is left. Find out who ended it"),
         (row(attempt_limit=2, retries=0), "It is not tried again: no retry was asked for. "),
-        (row(reason=Reason.POISON), "It is not tried again. It seems to kill whatever runs it: mend that first, then"),
-        (row(reason="by hand"), "It is not tried again. Read its error, then `jobs retry 12`"),
+        (row(reason=Reason.POISON), "It is not tried again. It seems to kill whatever runs it: mend that first. Then"),
+        (row(reason="by hand"), "It is not tried again. Read its error. Then `jobs retry 12`"),
         (row(status=Status.RUNNING), ""),
     ],
 )
@@ -48,7 +48,7 @@ def test_what_follows_an_attempt_is_told_with_what_to_do(job: Any, words: str) -
 def test_every_reason_has_its_advice(reason: Reason) -> None:
     told = endings.sequel(row(reason=reason), attempt(reason=reason))
     assert "Read its error" not in told
-    assert told.endswith(", then `jobs retry 12` or Retry on its page.")
+    assert told.endswith(". Then `jobs retry 12`, or Retry on its page.")
     assert len(told) < 200
 
 

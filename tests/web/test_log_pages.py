@@ -114,5 +114,5 @@ def test_an_attempt_that_is_no_number_is_refused(viewer: Browser, runtime: Runti
 def test_a_log_that_is_gone_is_said_to_be(viewer: Browser, runtime: Runtime) -> None:
     job_id = add(runtime, Status.COMPLETED, attempt=1)
     add_attempt(runtime, job_id, status="completed", reason=None)
-    assert "No log is kept of this attempt on this machine." in viewer.get(f"/jobs/{job_id}/log").text
+    assert "It wrote nothing, or what it wrote is not kept on this machine." in viewer.get(f"/jobs/{job_id}/log").text
     assert viewer.get(f"/jobs/{job_id}/log/download").status_code == 404

@@ -304,13 +304,10 @@ def test_page_and_shell_say_the_same_of_what_follows_an_attempt(viewer: Browser,
     add_attempt(runtime, job_id, 2, reason="limit", error="the memory limit passed", exit_code=0)
     page = text_of(viewer.get(f"/jobs/{job_id}").text)
     shell = web.test_cli_runner().invoke(args=["jobs", "show", str(job_id)]).output
-    last = (
-        "It is not tried again: no retry is left. Make it use less, or raise the limit in the allow-list, then"
-        f" `jobs retry {job_id}` or Retry on its page."
-    )
-    for words in ("Attempt 2 followed.", last):
-        assert page.count(words) == 1
-        assert shell.count(words) == 1
+    last = "It is not tried again: no retry is left. Make it use less, or raise the limit in the allow-list. Then "
+    for told, how in ((page, "press Retry."), (shell, f"`jobs retry {job_id}`, or Retry on its page.")):
+        assert told.count("Attempt 2 followed.") == 1
+        assert told.count(last + how) == 1
 
 
 def test_a_hundred_attempts_are_listed_and_twenty_shown_whole(viewer: Browser, runtime: Runtime) -> None:
