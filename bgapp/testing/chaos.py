@@ -28,14 +28,16 @@ IDLE = 2.0  # seconds a runner waits for work, so that runners come and go
 LOOK = 0.04  # seconds between two looks at the processes
 
 
-def run(installation: Installation, jobs: int, kills: int, seed: int, retries: int) -> tuple[Trial, list[Violation]]:
+def run(
+    installation: Installation, jobs: int, kills: int, seed: int, retries: int, reuse: int
+) -> tuple[Trial, list[Violation]]:
     """Carry out one trial in a fresh installation; return it and what is wrong."""
     seconds = max(SECONDS_FOR_A_BLOW * kills, jobs / JOBS_IN_A_SECOND)
     calls = traffic.draw(random.Random(f"jobs {seed}"), jobs, seconds, retries)
     planned = blows.draw(random.Random(f"blows {seed}"), kills, seconds)
     installation.start(*SERVER)
     installation.start(*CLOCK)
-    trial = Trial(installation, Traffic(installation, calls), Striker(installation, planned))
+    trial = Trial(installation, Traffic(installation, calls), Striker(installation, planned), keeps_children=reuse > 1)
     trial.traffic.start()
     while trial.traffic.is_alive() or not trial.striker.done:
         trial.look()
@@ -89,7 +91,7 @@ def main(
     installation = None
     try:
         installation = make(folder, settings)
-        trial, violations = run(installation, jobs, kills, seed, retries)
+        trial, violations = run(installation, jobs, kills, seed, retries, reuse)
         (folder / "blows").write_text("\n".join(trial.striker.told) + "\n")
         show({"seed": str(seed), **report(trial, violations)}, violations)
     finally:

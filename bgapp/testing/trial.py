@@ -53,6 +53,7 @@ class Trial:
     state: tuple[object, ...] = ()
     moved_at: float = field(default_factory=time.monotonic)
     told_at: float = 0.0
+    keeps_children: bool = False  # a child may wait for its next job
     every: float = PROGRESS  # seconds between two lines that tell how it goes
 
     def look(self) -> list[Process]:
@@ -168,7 +169,9 @@ def _unquiet(trial: Trial) -> list[str]:
 def _too_many(trial: Trial) -> list[str]:
     processes = trial.installation.processes()
     roles = Counter(one.role for one in processes)
-    found = [f"{one.role} {one.pid} lives, and no job runs" for one in processes if one.role in ("child", "program")]
+    kept_by = {one.pid for one in processes if one.role == "forker"} if trial.keeps_children else set()
+    jobs = [one for one in processes if one.role == "program" or (one.role == "child" and one.parent not in kept_by)]
+    found = [f"{one.role} {one.pid} lives, and no job runs" for one in jobs]
     found += [f"{one.role} {one.pid} is a zombie of process {one.parent}" for one in trial.installation.zombies()]
     forkers = 0 if trial.installation.runtime.settings.start_method == "spawn" else roles["runner"]
     if roles["forker"] != forkers or roles["host"] > 1:
