@@ -129,5 +129,5 @@ def test_a_kill_by_the_kernel_for_lack_of_memory_is_told_as_one(make_site: Make,
     assert runner.wait(60) == 1
     found = site.wait(1)
     assert (found["reason"], found["attempts"][0]["signal"]) == ("lost", "SIGKILL")
-    assert "killed by the kernel for lack of memory (SIGKILL); the process's peak" in found["error"]
-    assert "while the method ran" in found["error"]
+    assert "killed by the kernel for lack of memory (SIGKILL) while the method ran, so" in found["error"]
+    assert "; the process's peak" in found["error"]
