@@ -54,6 +54,9 @@ def _impatient(limit: float) -> Any:
     import psycopg
 
     class Impatient(psycopg.Connection[Any]):
+        def __del__(self, *_: object) -> None:
+            """Say nothing: SQLAlchemy drops a new connection whose first statements fail. It closes itself."""
+
         def wait(self, gen: Any, *words: Any, **options: Any) -> Any:
             return super().wait(self._answered(gen, clock.monotonic() + limit), *words, **options)
 
