@@ -15,6 +15,7 @@ from flask import Flask
 from bgapp import create_app, schema
 from bgapp.database import Database
 from bgapp.runtime import Runtime, of
+from tests import special
 from tests.chromium import skip_without_browser
 from tests.postgres import PostgresServer
 from tests.templates import compile_once
@@ -30,8 +31,14 @@ JOBS = "tests.jobcode.Work"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip browser tests, by name, where there is no Chromium."""
+    """Skip browser tests, by name, where there is no Chromium, and note which tests need something special."""
     skip_without_browser(items)
+    special.note_needs(items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which of those tests ran."""
+    special.tell(terminalreporter)
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,11 @@ from bgapp.handle import JobHandle
 from tests.faults.conftest import UGLY
 from tests.requirements.support import build
 from tests.site import Site
+from tests.special import NEEDS
 
 pytestmark = pytest.mark.process
 
+GROUP_NEEDED = "needs a memory control group (version 1) that can be written"
 GROUPS = Path("/sys/fs/cgroup/memory")  # of version 1, which lets a group be made anywhere
 
 Make = Callable[..., Site]
@@ -106,7 +108,7 @@ def test_limits_hold_for_spawned_children_and_count_from_the_loaded_application(
 
 
 @pytest.fixture
-def memory_group() -> Iterator[Path]:
+def memory_group(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A memory control group of its own, with room for a runner and little more."""
     own = re.findall(r":memory:(.*)", Path("/proc/self/cgroup").read_text()) if GROUPS.is_dir() else []
     group = GROUPS / own[0].lstrip("/") / f"bgapp-test-{os.getpid()}" if own else GROUPS / "none"
@@ -114,7 +116,8 @@ def memory_group() -> Iterator[Path]:
         group.mkdir()
         (group / "memory.limit_in_bytes").write_text(str(160 << 20))
     except OSError:
-        pytest.skip("needs a memory control group (version 1) that can be written: root on such a machine")
+        pytest.skip(f"{GROUP_NEEDED}: root on such a machine")
+    request.node.user_properties.append((NEEDS, GROUP_NEEDED))
     yield group
     group.rmdir()
 
