@@ -20,7 +20,7 @@ from flask import Flask
 from bgapp import clock, generation, system, wake
 from bgapp import runtime as runtimes
 from bgapp.databasefile import LARGE_LOG
-from bgapp.dispatch import dispatch
+from bgapp.dispatch import GROWTH, Dispatcher
 from bgapp.errors import BgappError
 from bgapp.handover import IN_RUNNER
 from bgapp.launcher import Launcher
@@ -47,6 +47,8 @@ class Clock:
         self._mailbox: system.Mailbox | None = None
         self._launcher: Launcher | None = None
         self._maintenance: Maintenance | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._grows = False
         self._failures = 0
         self._quiet_until = 0.0
         self._log_is_large = False
@@ -118,6 +120,7 @@ class Clock:
         code = generation.generation(self._runtime.settings, self._runtime.allowlist)
         self._launcher = Launcher(self._runtime.settings, node, code)
         self._maintenance = Maintenance(self._runtime, node, code)
+        self._dispatcher = Dispatcher(self._runtime, node)
         self._mailbox = system.Mailbox(node.channel(wake.LEADER))
         threading.Thread(target=self._listen, args=(self._mailbox,), daemon=True, name="bgapp-wake").start()
         return True
@@ -125,10 +128,13 @@ class Clock:
     def _passes(self) -> None:
         assert self._launcher is not None
         assert self._maintenance is not None
+        assert self._dispatcher is not None
         self._maintenance.run()
         self._launcher.keep_host()
-        dispatch(self._runtime, self._runtime.node)
+        self._grows = self._dispatcher.run().held_back > 0
         self._look_at_log()
+        if self._grows and self._mailbox is not None:
+            system.post(self._mailbox.path)
 
     def _look_at_log(self) -> None:
         """Warn once when the write-ahead log grows large: whoever reads without an end keeps it from beginning anew."""
@@ -147,7 +153,7 @@ class Clock:
             selector.register(mailbox.fileno(), selectors.EVENT_READ)
             while not self._stopping.is_set():
                 selector.select()
-                if self._stopping.wait(SETTLE):
+                if self._stopping.wait(GROWTH if self._grows else SETTLE):
                     return
                 mailbox.drain()
                 self._tick()

@@ -227,3 +227,12 @@ def test_zombies_do_not_gather(site: Site) -> None:
         if stat.exists():
             states.append(stat.read_text().rsplit(")", 1)[1].split()[0])
     assert states.count("Z") <= 1  # a child between its end and its forker's next breath
+
+
+def test_as_many_runners_as_are_allowed_come_for_jobs_that_last(make_site: Callable[..., Site]) -> None:
+    site = make_site(max_running=20)
+    site.start_app()
+    jobs = [site.note(60.0) for _ in range(20)]
+    for job in jobs:
+        site.wait_entered(job)
+    assert len(site.runners()) == 20
