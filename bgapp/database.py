@@ -70,6 +70,7 @@ class Database:
         self._exchange = threading.Lock()
         self._checkpoints = False  # whether this process must copy the write-ahead log itself
         self._engine: Engine | None = None
+        self._has_connections = False  # whether this process made any that it has not disposed of
         path = self.url.database if self.is_sqlite else None
         # None too for a URI, whose own options say how the file is opened.
         self.file = None if path is None or path.startswith("file:") else DatabaseFile(Path(path).absolute())
@@ -81,10 +82,15 @@ class Database:
     @property
     def engine(self) -> Engine:
         if self._engine is None:
-            self._engine = (
+            engine = (
                 self._create_sqlite() if self.is_sqlite else postgres.create(self.url, self.wait, self._connections)
             )
+            event.listen(engine, "connect", self._note_connection)
+            self._engine = engine
         return self._engine
+
+    def _note_connection(self, _connection: object, _record: object) -> None:
+        self._has_connections = True
 
     def _create_sqlite(self) -> Engine:
         wait = SQLITE_WAIT if self.wait is None else self.wait
@@ -202,16 +208,24 @@ class Database:
         """Close every connection."""
         if self._engine is not None:
             self._engine.dispose()
+        self._has_connections = False
 
     def forget_connections(self) -> None:
         """Drop connections that belong to the parent of this forked process, without touching them."""
         self._exchange = threading.Lock()
-        if self._engine is not None:
+        if self._engine is not None and self._has_connections:  # a child of the forker has none, and each page counts
             self._engine.dispose(close=False)
+        self._has_connections = False
 
 
 def _set_wait(connection: Connection, wait: float) -> None:
     connection.connection.cursor().execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
+
+
+def dispose_all() -> None:
+    """Close every connection of every database in this process."""
+    for database in list(_open):
+        database.dispose()
 
 
 def _forget_all() -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from sqlalchemy import Engine
 
-from bgapp import parameters, system
+from bgapp import database, parameters, system
 from bgapp.errors import BgappError, ConfigurationError, JobRejected
 from bgapp.handover import APP, DEFAULT_APP, IN_RUNNER, PYTHONPATH
 from bgapp.runtime import Runtime, of
@@ -62,6 +62,7 @@ def import_job_classes(runtime: Runtime) -> list[str]:
 
 def close_connections() -> None:
     """Dispose of every SQLAlchemy engine in this process, whoever made it: no connection may cross a fork."""
+    database.dispose_all()
     for candidate in gc.get_objects():
         if issubclass(type(candidate), Engine):
             candidate.dispose()

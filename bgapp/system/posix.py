@@ -171,7 +171,8 @@ def pid_namespace() -> str:
 def stat_fields(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat from the state on (proc(5): field 3 is index 0), None where gone."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            text = file.read(4096).decode()
     except (OSError, UnicodeDecodeError):
         return None
     return text[text.rindex(")") + 2 :].split()
