@@ -75,11 +75,11 @@ def go_on(app: Flask, frames_to: int, frame: dict[str, Any] | None, link: socket
     used, reader = posixlimits.Usage(), _Reader(link)
     while _may_stay(frame):
         current_job.end()
-        _detach(frames_to)
         try:
+            _detach(frames_to)
             link.sendall(frames.pack(used.since_last()))
             next_order = reader.order()
-        except OSError:  # the job closed it, or the forker is gone
+        except (OSError, ValueError, AttributeError):  # the job closed what is needed here, or the forker is gone
             return
         if next_order is None:
             return

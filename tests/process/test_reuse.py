@@ -18,7 +18,7 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.process
 
 REUSED = "tests.process.reusedjobs.Reused"
-METHODS = "pid other say change fail leave fill note".split()
+METHODS = "pid other say change fail leave fill note close_all".split()
 ENTRY = {"methods": {**{name: {"reuse": 3} for name in METHODS}, "burn": {"reuse": 10, "cpu": 1}}}
 
 
@@ -86,6 +86,12 @@ def test_a_process_with_something_left_over_is_replaced(site: Site, what: str) -
     assert first != second
     assert system.identify(first) is None
     assert second == result(site, "leave", "nothing")
+
+
+def test_a_job_that_closes_what_its_process_needs_costs_that_process_and_no_job(site: Site) -> None:
+    first, second = (site.wait(ask(site, "close_all")) for _ in range(2))
+    assert first["attempts"][0]["pid"] != second["attempts"][0]["pid"]
+    assert result(site, "pid")
 
 
 def test_a_cancelled_job_ends_with_its_process_and_the_next_gets_a_new_one(site: Site) -> None:
