@@ -206,9 +206,9 @@ class Database:
 
     def dispose(self) -> None:
         """Close every connection."""
+        self._has_connections = False  # first, so that one which another thread makes meanwhile counts
         if self._engine is not None:
             self._engine.dispose()
-        self._has_connections = False
 
     def forget_connections(self) -> None:
         """Drop connections that belong to the parent of this forked process, without touching them."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 
 from bgapp import clock, lifecycle, queries, system, wake
 from bgapp.node import Node
 from bgapp.runtime import Runtime
+from bgapp.settings import cores
 
 PATIENCE = timedelta(seconds=3)  # how long a woken runner may take to claim
 GROWTH = 0.1  # seconds in which as many runners may be added as the machine has cores
@@ -32,7 +32,7 @@ class Growth:
     """
 
     def __init__(self, step: int | None = None) -> None:
-        self._step = step or max(2, os.cpu_count() or 1)
+        self._step = step or max(2, cores())
         self._left = float(self._step)
         self._at = clock.monotonic()
 

@@ -147,10 +147,10 @@ def _compute(found: dict[str, Any]) -> None:
     else:
         found["database_url"] = databaseurl.within(instance, url)
     found["log_dir"] = _absolute(instance, found["log_dir"] or Path(settingtable.LOG_FOLDER))
-    found["max_running"] = found["max_running"] or min(max(_cores(), 2), 256)
+    found["max_running"] = found["max_running"] or min(max(cores(), 2), 256)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -1,5 +1,5 @@
 """The statements that every job passes, built once: building one costs more than running it, and on SQLite the
-write lock is held meanwhile. Only `lifecycle` uses them.
+write lock is held meanwhile. Only `lifecycle` executes them; `queries` reads by their conditions.
 """
 
 from __future__ import annotations

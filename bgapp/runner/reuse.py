@@ -22,6 +22,7 @@ from bgapp.runner.child import Order
 from bgapp.system import posixlimits
 
 PIPES = 2  # of an attempt: its output and its frames
+TAKES_WITHIN = 1.0  # seconds for a kept child to take its next order
 
 
 class Kept:
@@ -30,6 +31,7 @@ class Kept:
     def __init__(self, pid: int, link: socket.socket, order: Order) -> None:
         self.pid = pid
         self.link = link
+        link.settimeout(TAKES_WITHIN)  # a large order does not fit where nobody reads, and the forker must not wait
         self._kind = _kind(order)
         self._left = order.reuse - 1
         self._unpacker = frames.Unpacker()
@@ -39,10 +41,12 @@ class Kept:
         return self._left > 0 and _kind(order) == self._kind
 
     def hand_over(self, order: Order, output: int, frames_to: int) -> bool:
-        """Give it the next job; False where it has ended meanwhile."""
+        """Give it the next job; False where it has ended meanwhile, or is stopped and takes nothing."""
         self._left -= 1
+        data = frames.pack(order.as_message())
         try:
-            socket.send_fds(self.link, [frames.pack(order.as_message())], [output, frames_to])
+            sent = socket.send_fds(self.link, [data], [output, frames_to])
+            self.link.sendall(data[sent:])
         except OSError:
             return False
         return True

@@ -13,7 +13,7 @@ from typing import Any
 from flask import current_app
 
 from bgapp import current_job
-from tests.jobcode import witness
+from tests.jobcode import Work
 
 
 class Reused:
@@ -52,7 +52,9 @@ class Reused:
     def leave(self, what: str) -> int:
         """Leave a thread or a program behind."""
         if what == "thread":
-            threading.Thread(target=time.sleep, args=(0.2,), daemon=True).start()
+            thread = threading.Timer(0.2, str)
+            thread.daemon = True
+            thread.start()
         elif what == "program":
             subprocess.Popen(["sleep", "60"])
         return os.getpid()
@@ -74,7 +76,5 @@ class Reused:
         return len(b"x" * (megabytes << 20)) and os.getpid()
 
     def note(self, path: str, seconds: float) -> int:
-        witness(path, "S")
-        time.sleep(seconds)
-        witness(path, "E")
+        Work().note(path, seconds)
         return os.getpid()

@@ -57,6 +57,13 @@ def test_each_attempt_has_its_own_record_and_the_process_is_named_in_it(site: Si
         assert (attempt["exit_code"], attempt["signal"]) == (None, None)
 
 
+def test_an_order_of_the_largest_size_reaches_a_kept_process_whole(site: Site) -> None:
+    text = "ä\n" * 10_000
+    first, second = ask(site, "say", "x"), ask(site, "say", text)
+    assert site.wait(first)["result"] == site.wait(second)["result"]
+    assert site.output(second) == text + "\n"
+
+
 def test_another_method_gets_another_process(site: Site) -> None:
     first, other, again = result(site, "pid"), result(site, "other"), result(site, "pid")
     assert len({first, other, again}) == 3
