@@ -23,6 +23,7 @@ from bgapp.system import ProcessIdentity
 
 PAUSE = 0.05  # seconds between two looks
 HOST_PATIENCE = 5.0  # seconds in which a host that is asked to end does so
+SETTLE = 0.1  # seconds
 LOOK_AT_LEAD = 0.5  # seconds
 
 
@@ -208,6 +209,7 @@ def scheduler_command() -> None:
     try:
         said = None
         scheduler.wait_for_leader(app, HOST_PATIENCE)
+        time.sleep(SETTLE)  # the lock is taken a moment before this process's clock knows that it leads
         while True:
             found = scheduler.clock_of(app)
             leads = found is not None and found.leads
